@@ -1,0 +1,276 @@
+// Package agent is a ward's gateway: it takes what sensors say from the broker,
+// decides alerts there and then, keeps everything on its own disk until the
+// cloud has it, and annunciates in the ward with or without a cloud.
+//
+// This is the composition root: it joins the internal packages, which do not
+// know each other, with plain functions, and owns the one loop that they meet in.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"wardline/agent/internal/broker"
+	"wardline/agent/internal/control"
+	"wardline/agent/internal/intake"
+	"wardline/agent/internal/local"
+	"wardline/agent/internal/outbox"
+	"wardline/agent/internal/ward"
+	"wardline/shared/alert"
+)
+
+// Version of the program, set by the build.
+var Version = "unknown"
+
+// Instant is one reading of the agent's only source of time.
+type Instant = ward.Instant
+
+// embeddedInflight is how many messages the embedded broker gives unacknowledged.
+const embeddedInflight = 1024
+
+// Run watches the wards of c until ctx ends, which is the only good end. When it
+// returns, everything that it started has ended. Being killed at any instant is
+// as good a way to stop it.
+func Run(ctx context.Context, c Config) error {
+	c = c.withDefaults()
+	if err := c.Check(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	for {
+		err := run(ctx, c)
+		if !errors.Is(err, errRenamed) {
+			return err
+		}
+		c.Log.Info("enrolled: going on under the new name")
+	}
+}
+
+// errRenamed ends a run whose gateway has got its name by enrolment meanwhile.
+var errRenamed = errors.New("the gateway has another name since it was enrolled")
+
+// run watches under one name.
+func run(ctx context.Context, c Config) error {
+	gateway, site, err := c.identity()
+	if err != nil {
+		return err
+	}
+	socket, err := control.Listen(c.Control)
+	if err != nil {
+		return err
+	}
+	d, err := openDisk(c.Data, outbox.Options{MaxBytes: int64(c.Outbox.MaxBytes), MaxFrameAge: c.Outbox.FramesFor.Or(48 * time.Hour)})
+	if err != nil {
+		return errors.Join(err, socket.Close())
+	}
+	a := &agent{cfg: c, gateway: gateway, site: site, start: time.Now(), disk: d, facts: newFacts()}
+	err = a.run(ctx, socket)
+	return errors.Join(err, d.Close())
+}
+
+// agent is the parts of one Run.
+type agent struct {
+	cfg           Config
+	gateway, site string
+	start         time.Time
+	disk          *disk
+	facts         *facts
+	in            *intake.Intake
+	loop          *loop
+	link          *linker
+	tell          *teller
+
+	brokerPassword string // the agent's own, of the embedded broker
+}
+
+// identity is who this gateway is: the enrolment says, and the configuration
+// must not say otherwise.
+func (c Config) identity() (gateway, site string, err error) {
+	e, err := ReadEnrolment(c.Data)
+	switch {
+	case errors.Is(err, ErrNotEnrolled) && c.Gateway == "":
+		return alert.Unenrolled, "", nil
+	case errors.Is(err, ErrNotEnrolled):
+		return c.Gateway, "", nil
+	case err != nil:
+		return "", "", err
+	case c.Gateway != "" && c.Gateway != e.Gateway:
+		return "", "", fmt.Errorf("the configuration says gateway %s, but this one is enrolled as %s", c.Gateway, e.Gateway)
+	}
+	return e.Gateway, e.Site, nil
+}
+
+func (a *agent) run(ctx context.Context, socket net.Listener) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	if err := a.serveBroker(ctx, g); err != nil {
+		socket.Close()
+		return errors.Join(err, g.Wait())
+	}
+	err := a.build()
+	if err == nil {
+		err = a.restore()
+	}
+	if err != nil {
+		socket.Close()
+		stop()
+		return errors.Join(err, g.Wait())
+	}
+	g.Go(func() error { return a.in.Run(ctx) })
+	g.Go(func() error { return a.loop.run(ctx) })
+	g.Go(func() error { return a.link.run(ctx) })
+	g.Go(func() error { return a.tell.station.Run(ctx) })
+	g.Go(func() error { return a.disk.run(ctx, func() int64 { return a.cfg.Clock().Wall }) })
+	g.Go(func() error {
+		follow := func(ctx context.Context, line func([]byte) error) error { return a.tell.tail.follow(ctx.Done(), line) }
+		return control.Run(ctx, socket, control.Agent{Status: a.status, Tail: follow})
+	})
+	a.cfg.Log.Info("started", "gateway", a.gateway, "wards", len(a.cfg.Wards), "broker", a.brokerURL())
+	return g.Wait()
+}
+
+// maxBrokerPayload is above the protocol's 16 KiB, so that a relay which sends
+// too much is counted and named instead of being cut off in silence.
+const maxBrokerPayload = 2 << 20
+
+// serveBroker starts the embedded broker, if there is to be one, and waits until
+// it listens.
+func (a *agent) serveBroker(ctx context.Context, g *errgroup.Group) error {
+	if a.cfg.Broker.Listen == "" {
+		return nil
+	}
+	users, err := a.cfg.brokerUsers()
+	if err != nil {
+		return err
+	}
+	c := broker.Config{Listen: a.cfg.Broker.Listen, Agent: a.clientID(), Users: users, MaxPayload: maxBrokerPayload, Log: a.cfg.Log}
+	listening := make(chan string, 1)
+	c.Ready = func(at string) { listening <- at }
+	if a.cfg.MQTT.URL == "" && len(users) > 0 {
+		a.cfg.MQTT.Username, a.brokerPassword = users[0].Name, users[0].Password
+	}
+	g.Go(func() error { return broker.Run(ctx, c) })
+	select {
+	case a.cfg.Broker.Listen = <-listening:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+func (a *agent) clientID() string {
+	if a.cfg.MQTT.ClientID != "" {
+		return a.cfg.MQTT.ClientID
+	}
+	return "wardline-agent-" + a.gateway
+}
+
+// build makes the parts and joins them.
+func (a *agent) build() error {
+	wardConfig, err := a.cfg.wardConfig(a.gateway)
+	if err != nil {
+		return err
+	}
+	w, err := ward.New(wardConfig)
+	if err != nil {
+		return err
+	}
+	wall := func() int64 { return a.cfg.Clock().Wall }
+	watch := newWatch(a.cfg.Wards, wall)
+	tail := newTail()
+	a.tell = &teller{tail: tail, known: map[alert.ID]control.Line{}}
+	a.loop = &loop{
+		cfg: a.cfg, log: a.cfg.Log, ward: w, disk: a.disk, append: a.disk.Append, facts: a.facts, tell: a.tell, watch: watch,
+		calls: make(chan func(ward.Instant)), wake: make(chan struct{}, 1), kept: map[ward.BedKey]map[alert.ID]bool{}, relays: map[string]*control.Relay{}, relayOf: map[string]string{},
+	}
+	a.loop.count = newCounters(a.cfg.Sources, func(source, reason, detail string) {
+		tail.say(control.Line{At: wall(), What: "set aside", Where: source, Text: reason + ": " + detail})
+	})
+	a.link = &linker{cfg: a.cfg, name: a.gateway, loop: a.loop, disk: a.disk, watch: watch, start: a.start, wards: a.cfg.topology(w)}
+	a.loop.link = a.link
+	if a.in, err = a.intake(); err != nil {
+		return err
+	}
+	a.loop.in = a.in
+	a.tell.station = local.New(local.Config{
+		Gateway: a.gateway, Wards: wardIDs(a.cfg.Wards), Link: a.link.up, Now: wall,
+		Publish: func(topic string, payload []byte) error { return a.in.Publish(topic, true, payload, nil) },
+	})
+	return nil
+}
+
+func wardIDs(wards []Ward) []string {
+	var ids []string
+	for _, w := range wards {
+		ids = append(ids, w.ID)
+	}
+	return ids
+}
+
+func (a *agent) brokerURL() string {
+	if a.cfg.MQTT.URL != "" {
+		return a.cfg.MQTT.URL
+	}
+	return "tcp://" + a.cfg.Broker.Listen
+}
+
+// brokerError is why the broker was lost last, "" when it was not.
+func (a *agent) brokerError() string {
+	if a.in == nil {
+		return ""
+	}
+	return a.in.Status().LastError
+}
+
+// ready tells who asked that messages are taken.
+func (a *agent) ready() {
+	if a.cfg.Ready != nil {
+		a.cfg.Ready(Ready{Broker: a.cfg.Broker.Listen, Control: a.cfg.Control})
+	}
+}
+
+func (a *agent) intake() (*intake.Intake, error) {
+	m := a.cfg.MQTT
+	var ready sync.Once
+	c := intake.Config{
+		URL: a.brokerURL(), ClientID: a.clientID(), Username: m.Username, Password: a.brokerPassword,
+		Wards: wardIDs(a.cfg.Wards), TopicsFile: filepath.Join(a.cfg.Data, "topics"),
+		Log: a.cfg.Log, Now: func() int64 { return a.cfg.Clock().Wall },
+		WillTopic: local.AgentTopic(a.cfg.Wards[0].ID), WillPayload: local.Will(a.gateway), // a connection has one: other wards see the heartbeat stop
+		Connected: func(yes bool) {
+			a.facts.connected(yes)
+			a.cfg.Log.Info("broker", "connected", yes, "url", a.brokerURL(), "error", a.brokerError())
+			if yes {
+				a.tell.station.Connected()
+				ready.Do(a.ready)
+			}
+		},
+	}
+	if m.PasswordFile != "" {
+		b, err := os.ReadFile(m.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the broker's password: %w", err)
+		}
+		c.Password = strings.TrimSpace(string(b))
+	}
+	var err error
+	if c.TLS, err = m.tls(); err != nil {
+		return nil, err
+	}
+	if c.Sources, err = a.cfg.intakeSources(); err != nil {
+		return nil, err
+	}
+	a.loop.sources = c.Sources
+	return intake.New(c)
+}

@@ -1,0 +1,230 @@
+// Command wardline-agent is the gateway's daemon and the field technician's tool.
+//
+// Results go to stdout, all else to stderr. It exits with 0 when done, 1 when
+// that failed and 2 when it was asked wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"wardline/agent"
+	"wardline/agent/internal/control"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args)
+	stop()
+	os.Exit(code)
+}
+
+// asked marks an error of the person who typed.
+type asked struct{ error }
+
+func (e asked) Unwrap() error { return e.error }
+
+// hinted adds what to do next.
+type hinted struct {
+	error
+	hint string
+}
+
+func (e hinted) Unwrap() error { return e.error }
+
+func run(ctx context.Context, args []string) int {
+	err := app().RunContext(ctx, args)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "wardline-agent: %v\n", err)
+	if h, ok := errors.AsType[hinted](err); ok {
+		fmt.Fprintf(os.Stderr, "hint: %s\n", h.hint)
+	}
+	if _, ok := errors.AsType[asked](err); ok {
+		return 2
+	}
+	return 1
+}
+
+func app() *cli.App {
+	usage := func(c *cli.Context, err error, _ bool) error {
+		return hinted{asked{err}, "try: wardline-agent " + c.Command.Name + " --help"}
+	}
+	a := &cli.App{
+		Name:            "wardline-agent",
+		Usage:           "watches a ward's patients on its gateway, with or without a cloud",
+		Version:         agent.Version,
+		HideVersion:     true,
+		HideHelpCommand: true,
+		OnUsageError:    usage,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		CommandNotFound: nil,
+		Action: func(c *cli.Context) error {
+			if name := c.Args().First(); name != "" {
+				return hinted{asked{fmt.Errorf("there is no command %q", name)}, "try: wardline-agent --help"}
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			runCommand(), checkConfigCommand(), enrolCommand(), statusCommand(), tailCommand(), virtualCommand(), versionCommand(),
+		},
+	}
+	for _, c := range a.Commands {
+		c.OnUsageError = usage
+	}
+	return a
+}
+
+// configFlag names the configuration file.
+var configFlag = &cli.StringFlag{
+	Name: "config", Aliases: []string{"c"}, EnvVars: []string{"WARDLINE_CONFIG"},
+	Value: "/etc/wardline/agent.yaml", Usage: "the gateway's configuration `FILE`",
+}
+
+var jsonFlag = &cli.BoolFlag{Name: "json", Usage: "print JSON for programs"}
+
+// load reads and checks the configuration.
+func load(c *cli.Context) (agent.Config, error) { return read(c, agent.Load) }
+
+func read(c *cli.Context, how func(path string) (agent.Config, error)) (agent.Config, error) {
+	if c.Args().Present() {
+		return agent.Config{}, asked{fmt.Errorf("%s takes no argument %q", c.Command.Name, c.Args().First())}
+	}
+	path := c.String("config")
+	cfg, err := how(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return cfg, hinted{fmt.Errorf("cannot start: %w", err), "name the file with --config; deploy/edge has an example"}
+	}
+	if err != nil {
+		return cfg, hinted{fmt.Errorf("cannot use the configuration: %w", err), "after mending it: wardline-agent check-config --config " + path}
+	}
+	return cfg, nil
+}
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name: "run", Usage: "watch the ward until told to stop (what the service runs)",
+		Flags: []cli.Flag{configFlag},
+		Action: func(c *cli.Context) error {
+			cfg, err := load(c)
+			if err != nil {
+				return err
+			}
+			cfg.Log = logger(os.Stderr, cfg.LogLevel)
+			if err := agent.Run(c.Context, cfg); err != nil {
+				return fmt.Errorf("cannot go on: %w", err)
+			}
+			return nil
+		},
+	}
+}
+
+func checkConfigCommand() *cli.Command {
+	return &cli.Command{
+		Name: "check-config", Usage: "say whether a configuration can be used, and what is wrong with it",
+		Flags: []cli.Flag{configFlag, jsonFlag},
+		Action: func(c *cli.Context) error {
+			cfg, err := load(c)
+			if err != nil {
+				return err
+			}
+			if err := cfg.TestPacks(); err != nil {
+				return fmt.Errorf("cannot trust the rule packs: %w", err)
+			}
+			return printConfig(os.Stdout, cfg, c.Bool("json"))
+		},
+	}
+}
+
+func enrolCommand() *cli.Command {
+	return &cli.Command{
+		Name: "enrol", Usage: "make this gateway known to a cloud", ArgsUsage: "TOKEN",
+		Description: "TOKEN is the line that an operator made with: wardline-cloud gateway token\nGive - to have it read from standard input.",
+		Flags: []cli.Flag{configFlag, jsonFlag,
+			&cli.StringFlag{Name: "data", Usage: "the data `FOLDER`, when there is no configuration yet"},
+			&cli.BoolFlag{Name: "replace", Usage: "give up the identity that this gateway has"}},
+		Action: enrol,
+	}
+}
+
+func versionCommand() *cli.Command {
+	return &cli.Command{
+		Name: "version", Usage: "print the version",
+		Flags: []cli.Flag{jsonFlag},
+		Action: func(c *cli.Context) error {
+			if c.Bool("json") {
+				return printJSON(os.Stdout, map[string]string{"version": agent.Version})
+			}
+			_, err := fmt.Println("wardline-agent", agent.Version)
+			return err
+		},
+	}
+}
+
+func statusCommand() *cli.Command {
+	return &cli.Command{
+		Name: "status", Usage: "say how the agent on this gateway is",
+		Flags: []cli.Flag{configFlag, jsonFlag},
+		Action: func(c *cli.Context) error {
+			client, err := dial(c)
+			if err != nil {
+				return err
+			}
+			s, err := client.Status(c.Context)
+			if err != nil {
+				return notReached(err)
+			}
+			if c.Bool("json") {
+				return printJSON(os.Stdout, s)
+			}
+			return printStatus(os.Stdout, s)
+		},
+	}
+}
+
+func tailCommand() *cli.Command {
+	return &cli.Command{
+		Name: "tail", Usage: "print what happens at the agent as it happens, until Ctrl-C",
+		Flags: []cli.Flag{configFlag, jsonFlag},
+		Action: func(c *cli.Context) error {
+			client, err := dial(c)
+			if err != nil {
+				return err
+			}
+			out := tailWriter(os.Stdout, c.Bool("json"))
+			if err := client.Tail(c.Context, out); err != nil {
+				return notReached(err)
+			}
+			return nil
+		},
+	}
+}
+
+// dial finds the running agent, also by a configuration that it would not take
+// any more.
+func dial(c *cli.Context) (*control.Client, error) {
+	cfg, err := read(c, agent.Read)
+	if err != nil {
+		return nil, err
+	}
+	return control.Dial(cfg.ControlSocket()), nil
+}
+
+func notReached(err error) error {
+	err2 := fmt.Errorf("cannot reach the agent: %w", err)
+	switch {
+	case errors.Is(err, control.ErrNotRunning):
+		return hinted{err2, "is it running? try: systemctl status wardline-agent"}
+	case errors.Is(err, fs.ErrPermission):
+		return hinted{err2, "this account may not ask it: try with sudo"}
+	}
+	return err2
+}

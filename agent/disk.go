@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"wardline/agent/internal/outbox"
+	"wardline/shared/link"
+)
+
+// disk is the outbox that is in use. A damaged one is replaced while the agent
+// runs; whoever holds the disk then speaks to the new one.
+type disk struct {
+	dir     string
+	options outbox.Options
+	box     atomic.Pointer[outbox.Outbox]
+	changed chan struct{} // holds one when the outbox was replaced: the link must begin anew
+}
+
+func openDisk(dir string, o outbox.Options) (*disk, error) {
+	d := &disk{dir: dir, options: o, changed: make(chan struct{}, 1)}
+	box, err := outbox.Open(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	d.box.Store(box)
+	return d, nil
+}
+
+// reopen puts the damaged file aside and begins a fresh one. It returns where
+// the damaged one is.
+func (d *disk) reopen() (aside string, err error) {
+	old := d.box.Load()
+	old.Close() // it is damaged: what closing it says tells nothing new
+	box, err := outbox.Open(d.dir, d.options)
+	if err != nil {
+		return "", err
+	}
+	d.box.Store(box)
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
+	return box.Quarantined, nil
+}
+
+// run tidies the outbox until ctx ends. Damage that it finds shows again at the
+// next commit, which mends it; the next outbox is tidied then.
+func (d *disk) run(ctx context.Context, wall func() int64) error {
+	for {
+		box := d.box.Load()
+		if err := box.Run(ctx, wall); err == nil {
+			return nil
+		}
+		for d.box.Load() == box {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(time.Second):
+			}
+		}
+	}
+}
+
+func (d *disk) Close() error { return d.box.Load().Close() }
+
+func (d *disk) Append(c outbox.Commit) (outbox.Position, error) { return d.box.Load().Append(c) }
+func (d *disk) Seen(commandID string) bool                      { return d.box.Load().Seen(commandID) }
+func (d *disk) Stats() outbox.Stats                             { return d.box.Load().Stats() }
+
+// What the uplink needs.
+
+func (d *disk) Lanes() []link.LaneState { return d.box.Load().Lanes() }
+func (d *disk) Epoch() [16]byte         { return d.box.Load().Epoch() }
+func (d *disk) Renumber() error         { return d.box.Load().Renumber() }
+
+func (d *disk) After(lane link.Lane, seq uint64, maxBytes int) ([]link.Record, error) {
+	return d.box.Load().After(lane, seq, maxBytes)
+}
+
+func (d *disk) Forget(lane link.Lane, through uint64) error {
+	return d.box.Load().Forget(lane, through)
+}
+
+func (d *disk) HashAt(lane link.Lane, seq uint64) (link.Hash, bool) {
+	return d.box.Load().HashAt(lane, seq)
+}

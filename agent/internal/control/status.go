@@ -1,0 +1,105 @@
+// Package control is how the field technician's tool talks to the agent that
+// runs on the same gateway: HTTP over a unix socket that only the agent's own
+// account and root can open.
+//
+// Status is a documented contract (wardline-agent status --json): fields are
+// added, never renamed. The package holds no state of its own: it asks the agent.
+package control
+
+// Status is what an agent says of itself. Times are µs since 1970 UTC, 0 for
+// never; spans are µs.
+type Status struct {
+	Version string   `json:"version"`
+	Site    string   `json:"site"` // "" before enrolment
+	Gateway string   `json:"gateway"`
+	Now     int64    `json:"now"`
+	Up      int64    `json:"up"`    // since the agent started
+	Clock   string   `json:"clock"` // synchronised or free
+	Broker  Link     `json:"broker"`
+	Uplink  Link     `json:"uplink"`
+	Lanes   []Lane   `json:"lanes"`
+	Outbox  Outbox   `json:"outbox"`
+	Sensors []Sensor `json:"sensors"`
+	Relays  []Relay  `json:"relays"`
+	Alerts  []Alert  `json:"alerts"`            // the open ones, most urgent first
+	Intake  []Intake `json:"intake"`            // a source each
+	Trouble []string `json:"trouble,omitempty"` // what is wrong with the agent itself, in words
+}
+
+// Link is one of the agent's connections.
+type Link struct {
+	State string `json:"state"`           // connected, connecting, refused, off
+	Peer  string `json:"peer"`            // whom it speaks to
+	Since int64  `json:"since"`           // of this state
+	Error string `json:"error,omitempty"` // the last one
+}
+
+// Lane is one of the outbox's queues towards the cloud.
+type Lane struct {
+	Lane    string `json:"lane"`
+	Last    uint64 `json:"last"`    // the newest record's seq, 0 for none yet
+	Pending uint64 `json:"pending"` // records that the cloud does not have
+	Oldest  int64  `json:"oldest"`  // when the oldest pending one was observed
+	Evicted uint64 `json:"evicted"` // records given up for want of space, ever
+}
+
+// Outbox is the gateway's disk.
+type Outbox struct {
+	Bytes      int64  `json:"bytes"`
+	MaxBytes   int64  `json:"max_bytes"`
+	FramesFrom int64  `json:"frames_from"` // the oldest frame kept
+	Commits    uint64 `json:"commits"`
+	Failures   uint64 `json:"failures"` // commits that failed and were kept and tried again
+}
+
+// Sensor is a sensor that is bound to a bed.
+type Sensor struct {
+	Sensor string `json:"sensor"`
+	Ward   string `json:"ward"`
+	Bed    string `json:"bed"`
+	State  string `json:"state"` // live, silent, lead off, unseen; unknown without a broker
+	Since  int64  `json:"since"` // of this state
+	Last   int64  `json:"last"`  // when it was last heard
+}
+
+// Relay is a relay that has said something of itself.
+type Relay struct {
+	Relay    string `json:"relay"`
+	Online   bool   `json:"online"`
+	Since    int64  `json:"since"`
+	Firmware string `json:"firmware,omitempty"`
+}
+
+// Alert is an open alert in brief.
+type Alert struct {
+	ID             string `json:"id"`
+	Ward           string `json:"ward"`
+	Bed            string `json:"bed,omitempty"`
+	Priority       string `json:"priority"` // high, medium, low
+	Kind           string `json:"kind"`     // physiological, technical
+	Rule           string `json:"rule"`
+	Text           string `json:"text"`
+	Phase          string `json:"phase"` // active, latched
+	Onset          int64  `json:"onset"`
+	AcknowledgedBy string `json:"acknowledged_by,omitempty"` // while it holds
+	Until          int64  `json:"until,omitempty"`
+}
+
+// Intake counts what came in by one source.
+type Intake struct {
+	Source     string            `json:"source"`
+	Accepted   uint64            `json:"accepted"`
+	SetAside   map[string]uint64 `json:"set_aside"`          // by reason
+	PassedOver map[string]uint64 `json:"passed_over"`        // parts of accepted messages: implausible, unknown_key
+	LastWhy    string            `json:"last_why,omitempty"` // the last refusal, in words
+}
+
+// Line is one thing that happened, as tail prints it (a documented contract,
+// wardline-agent tail --json).
+type Line struct {
+	At    int64  `json:"at"`              // µs UTC
+	What  string `json:"what"`            // raised, updated, ended, acknowledged …, set aside, lost
+	Where string `json:"where,omitempty"` // 7w/12, a source's name
+	Alert string `json:"alert,omitempty"`
+	Text  string `json:"text"`
+}

@@ -1,0 +1,260 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"syscall"
+
+	"wardline/shared/link"
+	"wardline/shared/link/linkpb"
+)
+
+// How much gives way in one transaction, so that no commit waits for long. A
+// commit brings one batch and a few records, so what is left over goes with the
+// next ones.
+const (
+	batchesAtOnce = 32
+	recordsAtOnce = 512
+)
+
+// lookEvery is how often Append asks for the file system's free space, µs.
+const lookEvery = 10_000_000
+
+// freeBytes is what the file system of dir has left for this process.
+func freeBytes(dir string) (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil
+}
+
+// look lowers the ceiling when the file system has less than Reserve free, not
+// counting what the file itself can use again.
+func (o *Outbox) look(mono int64) {
+	if o.looked != 0 && mono-o.looked < lookEvery && mono >= o.looked {
+		return
+	}
+	o.looked, o.ceiling = mono, o.opt.MaxBytes
+	free, err := o.opt.Free()
+	if err != nil {
+		return // not known: keep to MaxBytes alone
+	}
+	var pages, size int64
+	err = o.db.Read.QueryRow(`SELECT freelist_count, page_size FROM pragma_freelist_count, pragma_page_size`).Scan(&pages, &size)
+	if err != nil {
+		return
+	}
+	if lack := o.opt.Reserve - free - pages*size; lack > 0 {
+		s := o.state()
+		o.ceiling = min(o.ceiling, s.bytes()-lack)
+	}
+}
+
+// makeRoom is for a commit that the disk had no room for: the write-ahead log is
+// cut, and twice what the commit needs gives way, in transactions of its own
+// that need little. What they free the commit can use. A disk that is full of
+// other things can still be too full for it.
+func (o *Outbox) makeRoom(c *Commit) error {
+	if _, err := o.db.Checkpoint(context.Background(), true); err != nil {
+		return err
+	}
+	s := o.state()
+	o.ceiling = min(o.ceiling, s.bytes()-2*cost(o.enc, c.Records))
+	for {
+		next := o.state()
+		before := next.bytes()
+		err := o.db.Tx(context.Background(), func(tx *sql.Tx) error { return o.giveWay(tx, &next, c.Wall, 0) })
+		if err != nil {
+			return err
+		}
+		o.adopt(next, nil, 0)
+		if next.bytes() >= before {
+			return nil
+		}
+	}
+}
+
+// giveWay makes room for a commit that brings more bytes: it deletes what the
+// cloud has, what is too old, and then, while everything together is over its
+// bytes, frames before the checkpoint, waves, vitals, and at last frames after
+// the checkpoint. Alerts and status never give way.
+func (o *Outbox) giveWay(tx *sql.Tx, s *state, wall, more int64) error {
+	if _, err := forget(tx, s); err != nil {
+		return err
+	}
+	if err := o.dropFrames(tx, s, s.checkpoint, wall-o.opt.MaxFrameAge.Microseconds(), 0); err != nil {
+		return err
+	}
+	for _, id := range []link.Lane{link.Waves, link.Vitals} {
+		l := &s.lanes[id]
+		if l.oldest != 0 && l.oldest < wall-o.opt.MaxRecordAge.Microseconds() {
+			if err := l.evict(tx, id, 0, wall-o.opt.MaxRecordAge.Microseconds(), "age"); err != nil {
+				return err
+			}
+		}
+	}
+	return o.giveWayToBytes(tx, s, more)
+}
+
+func (o *Outbox) giveWayToBytes(tx *sql.Tx, s *state, more int64) error {
+	alerts := s.lanes[link.Alerts].bytes() + s.lanes[link.Status].bytes()
+	most := min(o.ceiling, o.opt.MaxBytes-max(0, o.opt.Reserve-alerts))
+	over := func() int64 { return s.bytes() + more - most }
+	if over() <= 0 {
+		return nil
+	}
+	if err := o.dropFrames(tx, s, s.checkpoint, 0, over()); err != nil {
+		return err
+	}
+	for _, id := range []link.Lane{link.Waves, link.Vitals} {
+		// A hole costs a row, so a little more goes than must.
+		if n := over(); n > 0 && s.lanes[id].bytes() > 0 && s.first >= min(s.checkpoint, s.last) {
+			if err := s.lanes[id].evict(tx, id, n+o.opt.MaxBytes/64, 0, "quota"); err != nil {
+				return err
+			}
+		}
+	}
+	if n := over(); n > 0 && s.lanes[link.Waves].bytes()+s.lanes[link.Vitals].bytes() <= 2*(recordOverhead+holeSize) {
+		return o.dropFrames(tx, s, s.last, 0, n)
+	}
+	return nil
+}
+
+// dropFrames deletes the oldest batches before upTo: those decided before wall,
+// and as many more as free the given bytes. The newest batch always stays: its
+// number is the next one's.
+func (o *Outbox) dropFrames(tx *sql.Tx, s *state, upTo Position, wall, bytes int64) error {
+	upTo = min(upTo, s.last)
+	if s.first == 0 || s.first >= upTo || s.firstWall >= wall && bytes <= 0 {
+		return nil
+	}
+	rows, err := tx.Query(`SELECT n, wall, total, length(frames) FROM batch ORDER BY n LIMIT $1`, batchesAtOnce+1)
+	if err != nil {
+		return fmt.Errorf("drop frames: %w", err)
+	}
+	defer rows.Close()
+	goal := s.frameGone + bytes
+	first := s.first
+	for rows.Next() {
+		var total, size int64
+		if err := rows.Scan(&s.first, &s.firstWall, &total, &size); err != nil {
+			return fmt.Errorf("drop frames: %w", err)
+		}
+		s.frameGone = total - size - batchOverhead
+		if s.first >= upTo || s.firstWall >= wall && s.frameGone >= goal {
+			break
+		}
+		if s.firstWall >= wall {
+			s.evicted++
+		}
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return fmt.Errorf("drop frames: %w", err)
+	}
+	if s.first == first {
+		return nil
+	}
+	if _, err := tx.Exec(`DELETE FROM batch WHERE n < $1`, int64(s.first)); err != nil {
+		return fmt.Errorf("drop frames: %w", err)
+	}
+	return nil
+}
+
+// holeSize is about what a hole's payload takes.
+const holeSize = 96
+
+// evict gives up the lane's oldest records: those observed before the given
+// time, and as many more as free the given bytes. One hole record takes their
+// place, under the last one's seq and with its hash, so the lane's numbers and
+// hashes go on as they were.
+func (l *lane) evict(tx *sql.Tx, id link.Lane, bytes, before int64, reason string) error {
+	cut, err := l.cut(tx, id, bytes, before)
+	if err != nil {
+		return fmt.Errorf("evict %v: %w", id, err)
+	}
+	if cut == nil {
+		return nil
+	}
+	cut.hole.Reason, cut.hole.Kind = reason, id.String()
+	r, err := link.NewHole(&cut.hole, cut.hole.ObservedTo)
+	if err != nil {
+		return fmt.Errorf("evict %v: %w", id, err)
+	}
+	if _, err := tx.Exec(`DELETE FROM record WHERE lane = $1 AND seq <= $2`, int64(id), int64(r.Seq)); err != nil {
+		return fmt.Errorf("evict %v: %w", id, err)
+	}
+	_, err = tx.Exec(`INSERT INTO record (lane, seq, kind, observed, hash, total, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		int64(id), int64(r.Seq), int64(r.Kind), r.Observed, cut.hole.Hash, cut.total, r.Payload)
+	if err != nil {
+		return fmt.Errorf("evict %v: %w", id, err)
+	}
+	l.gone.total = cut.total - int64(len(r.Payload)) - recordOverhead
+	l.evicted += cut.records
+	l.oldest = r.Observed
+	if cut.next != 0 {
+		l.oldest = cut.next
+	}
+	return l.saveGone(tx, id)
+}
+
+// cut is where an eviction ends.
+type cut struct {
+	hole    linkpb.Hole
+	total   int64 // after the last that goes
+	records int64 // that go now; not those that went before
+	next    int64 // observed, of the first that stays
+}
+
+// cut chooses at most recordsAtOnce rows. nil means that nothing goes: the lane
+// is empty, or its first row is a hole and nothing after it is due.
+func (l *lane) cut(tx *sql.Tx, id link.Lane, bytes, before int64) (*cut, error) {
+	rows, err := tx.Query(`SELECT seq, kind, observed, hash, total, payload FROM record WHERE lane = $1 ORDER BY seq LIMIT $2`,
+		int64(id), recordsAtOnce)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	c := &cut{hole: linkpb.Hole{From: l.gone.seq + 1}}
+	for rows.Next() {
+		var r link.Record
+		var hash []byte
+		var total int64
+		if err := rows.Scan(&r.Seq, &r.Kind, &r.Observed, &hash, &total, &r.Payload); err != nil {
+			return nil, err
+		}
+		if r.Kind != link.HoleKind && r.Observed >= before && c.total-l.gone.total >= bytes {
+			c.next = r.Observed
+			break
+		}
+		if err := c.take(r, hash, total); err != nil {
+			return nil, err
+		}
+	}
+	if err := rows.Err(); err != nil || c.records == 0 {
+		return nil, err
+	}
+	return c, nil
+}
+
+// take adds a row to what goes. A hole that is there already is made wider.
+func (c *cut) take(r link.Record, hash []byte, total int64) error {
+	from := r.Observed
+	if r.Kind == link.HoleKind {
+		h, err := link.ReadHole(r)
+		if err != nil {
+			return err
+		}
+		c.hole.From, from = h.From, h.ObservedFrom
+	} else {
+		c.records++
+	}
+	if c.hole.ObservedFrom == 0 || from < c.hole.ObservedFrom {
+		c.hole.ObservedFrom = from
+	}
+	c.hole.ObservedTo = max(c.hole.ObservedTo, r.Observed)
+	c.hole.To, c.hole.Hash, c.total = r.Seq, hash, total
+	return nil
+}

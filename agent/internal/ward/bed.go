@@ -1,0 +1,300 @@
+package ward
+
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"wardline/shared/rule"
+	"wardline/shared/vital"
+)
+
+// bed is one binding and all that is known of its patient and its sensor.
+type bed struct {
+	subject
+	bounds  Bounds
+	stale   [vital.Count]int64
+	expect  uint64 // mask of vitals; 0 = what was seen
+	repeats repeats
+	sums    sums
+	via     *relay
+	heard
+}
+
+// heard is what a bed's sensor said.
+type heard struct {
+	Heard     int64 // ward time of the newest frame; 0 for never
+	Connected int64 // the same on the connection's clock
+	Newest    int64 // newest sensor time of live frames, µs UTC
+	Seen      uint64
+	Absent    uint64 // the expected vitals that were absent last
+	Silent    bool
+	SilentAt  int64 // ward time since when nothing came
+	OffAt     int64 // ward time since when a lead is off; 0 while none is
+
+	ContactSaid vital.State
+	LeadsOff    vital.Leads
+	LeadsSaid   bool
+	Battery     vital.State
+	Latest      [vital.Count]vital.Reading `json:"-"` // kept by Save as a list
+}
+
+// leadOffTold is how long a lead is off before that is an alert of its own (the
+// technical pack's delay). Only after that does a vital that is absent once the
+// lead is back count as absent from then.
+const leadOffTold = 3 * tick
+
+func newBed(p *rule.Program, wardID string, x Binding, b Bounds) *bed {
+	n := &bed{bounds: b}
+	for v := range n.stale {
+		n.stale[v] = b.Stale
+		if of := b.StaleOf[vital.Vital(v)]; of > 0 {
+			n.stale[v] = of
+		}
+	}
+	for _, v := range x.Expect {
+		n.expect |= 1 << v
+	}
+	n.subject = newSubject(p, rule.Patient, n.stale)
+	n.ward, n.bed, n.sensor, n.patient = wardID, x.Bed, x.Sensor, x.Patient
+	n.note()
+	return n
+}
+
+// observe takes what a sensor said.
+func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
+	b := w.bySensor[o.Sensor]
+	if b == nil {
+		out.count(ReasonUnknownSensor)
+		return
+	}
+	if o.Sequenced && b.repeats.sequenced(o.Boot, o.Seq) || !o.Sequenced && b.repeats.hashed(o.Hash) {
+		out.count(ReasonRepeat)
+		return
+	}
+	late := o.At < b.Newest-liveBound
+	if w.clock.Sync {
+		if o.At > w.clock.Wall+futureBound {
+			out.count(ReasonFuture)
+			return
+		}
+		late = o.At < w.clock.Wall-liveBound
+	}
+	if late {
+		out.count(ReasonLate)
+		for i := range o.Readings {
+			if r := o.Readings[i]; plausible(r, out) {
+				b.add(w, r, true, out)
+			}
+		}
+		return
+	}
+	b.hear(w, o.Relay, t)
+	now := o.At // a clock that cannot be believed says nothing of the frame's age
+	if w.clock.Sync {
+		now = w.clock.Wall
+	}
+	if at := min(o.At, now); at >= b.Newest {
+		b.Newest = at
+		b.said(o, t)
+	}
+	b.readings(w, o.Readings, now, t, out)
+	for _, v := range o.Gone {
+		if b.Latest[v].At <= b.Newest {
+			b.state.Clear(rule.Of(v), t)
+		}
+	}
+	w.step(&b.subject, t, t, out)
+}
+
+func plausible(r vital.Reading, out *Output) bool {
+	ok := r.Vital.Plausible(r.Value) && r.At > 0
+	if !ok {
+		out.count(ReasonImplausible)
+	}
+	return ok
+}
+
+// hear notes that something live came from the sensor (SPEC 5.4: history does
+// not end its silence).
+func (b *bed) hear(w *Ward, relayID string, t int64) {
+	if b.Heard == 0 || b.Silent {
+		b.state.Begin(t)
+	}
+	b.Heard, b.Connected = t, w.conn.time(t)
+	b.Silent = false
+	b.state.Set(rule.Silent, 0, t)
+	if b.via == nil || b.via.id != relayID {
+		b.via = w.relay(relayID)
+	}
+	if b.via != nil {
+		if !b.via.told { // nothing was said of it since the start, but here is its word
+			w.relayTold(b.via, false, t)
+		}
+		b.state.Set(rule.RelayOffline, number01(b.via.offline), t)
+	}
+}
+
+// said takes what a live frame says of the sensor itself.
+func (b *bed) said(o *vital.Observation, t int64) {
+	was, leads := b.ContactSaid, b.LeadsOff
+	if o.Contact != vital.NotSaid {
+		b.ContactSaid = o.Contact
+	}
+	if o.Leads {
+		b.LeadsSaid, b.LeadsOff = true, o.LeadsOff
+	}
+	if b.ContactSaid != was || b.LeadsOff != leads {
+		b.state.Note(rule.LeadOff, b.leadWords())
+	}
+	switch off := b.leadOff(); {
+	case off && b.OffAt == 0:
+		b.OffAt = t
+	case !off && b.OffAt != 0:
+		// A contact that flickers must not put off what its absence hides.
+		if t-b.OffAt >= leadOffTold {
+			b.state.Begin(t)
+		}
+		b.OffAt = 0
+	}
+	if o.Battery != vital.NotSaid {
+		b.Battery = o.Battery
+		b.state.Set(rule.BatteryLow, number01(o.Battery == vital.Bad), t)
+	}
+	b.facts(t)
+}
+
+// facts gives the rules what the sensor said of its contact.
+func (b *bed) facts(t int64) {
+	if c := b.contact(); c != vital.NotSaid {
+		b.state.Set(rule.Contact, number01(c == vital.Good), t)
+		b.state.Set(rule.LeadOff, number01(b.leadOff()), t)
+	}
+}
+
+// contact is what is known of the sensor's contact. A sensor that says nothing
+// of its contact, but that all of its electrodes are on, has contact.
+func (b *bed) contact() vital.State {
+	switch {
+	case b.ContactSaid != vital.NotSaid || !b.LeadsSaid:
+		return b.ContactSaid
+	case b.LeadsOff == 0:
+		return vital.Good
+	}
+	return vital.Bad
+}
+
+func (b *bed) leadOff() bool { return b.LeadsOff != 0 || b.ContactSaid == vital.Bad }
+
+func (b *bed) leadWords() string {
+	if b.LeadsOff == 0 {
+		return "Sensor is off the skin"
+	}
+	return "Electrode off: " + strings.Join(b.LeadsOff.Names(), ", ")
+}
+
+// readings gives live readings to the rules in the order in which they were
+// measured, a step for each instant. now is the sensor's clock at t.
+func (b *bed) readings(w *Ward, list []vital.Reading, now, t int64, out *Output) {
+	byTime := func(x, y vital.Reading) int { return cmp.Compare(x.At, y.At) }
+	if !slices.IsSortedFunc(list, byTime) {
+		w.sorted = append(w.sorted[:0], list...)
+		slices.SortStableFunc(w.sorted, byTime)
+		list = w.sorted
+	}
+	at := int64(0)
+	for _, r := range list {
+		age := max(0, now-r.At)
+		late := age > liveBound
+		if !plausible(r, out) {
+			continue
+		}
+		b.add(w, r, late, out)
+		if late {
+			continue
+		}
+		if at != 0 && t-age > at {
+			w.step(&b.subject, at, t, out)
+		}
+		at = t - age
+		b.Seen |= 1 << r.Vital
+		if r.At = min(r.At, now); r.At >= b.Latest[r.Vital].At {
+			b.Latest[r.Vital] = r
+		}
+		b.state.Set(rule.Of(r.Vital), r.Value, at)
+	}
+	if at != 0 {
+		w.step(&b.subject, at, t, out)
+	}
+}
+
+// contactHolds is for how long a frame's word on contact counts, in µs. It ends
+// before a heart rate can be missed, so that a sensor which stops sending is
+// silent, and not a patient without a heart rate.
+const contactHolds = 5 * tick
+
+// watch tells the rules whether the sensor is silent. connected is the
+// connection's clock.
+func (b *bed) watch(connected, t int64) {
+	if t-b.Heard >= contactHolds {
+		b.state.Clear(rule.Contact, t)
+	}
+	if silent := connected-b.Connected >= b.bounds.Silence; silent && !b.Silent {
+		b.Silent, b.SilentAt = true, b.Heard
+		if b.Heard == 0 {
+			b.SilentAt = t - b.bounds.Silence
+		}
+		b.state.Set(rule.Silent, 1, t)
+	}
+}
+
+func (b *bed) relayTold(offline bool, connected, t int64) {
+	if was, _ := b.state.Value(rule.RelayOffline); was == 1 && !offline {
+		b.Connected, b.Silent = connected, false
+		b.state.Set(rule.Silent, 0, t)
+	}
+	b.state.Set(rule.RelayOffline, number01(offline), t)
+}
+
+// note gives the rules' texts their words anew, which a checkpoint does not keep.
+func (b *bed) note() {
+	b.state.Note(rule.Silent, rule.Lasting(b.bounds.Silence))
+	b.state.Note(rule.LeadOff, b.leadWords())
+	b.state.Note(rule.Unwatched, labels(b.Absent))
+}
+
+// unwatched tells the rules how many of the expected vitals are absent. One
+// whose absence is an alert of its own, as a heart rate's on contact, is not counted.
+func (b *bed) unwatched(t int64) {
+	if b.Heard == 0 {
+		return
+	}
+	p := b.state.Program()
+	expect := b.expect
+	if expect == 0 {
+		expect = b.Seen
+	}
+	expect &= p.Reads()
+	if b.contact() != vital.NotSaid {
+		expect &^= p.Ages()
+	}
+	absent := expect &^ b.state.Known()
+	if absent == b.Absent && b.state.Known()>>rule.Unwatched&1 != 0 {
+		return
+	}
+	b.Absent = absent
+	b.state.Note(rule.Unwatched, labels(absent))
+	b.state.Set(rule.Unwatched, float64(bits.OnesCount64(absent)), t)
+}
+
+// labels lists the vitals of a mask as a screen calls them.
+func labels(mask uint64) string {
+	var out []string
+	for _, m := range vital.All() {
+		if mask>>m.Vital&1 != 0 {
+			out = append(out, m.Label)
+		}
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,141 @@
+package ward
+
+import "slices"
+
+// The bounds of repeat detection, for each sensor.
+const (
+	seqWindow  = 1 << 15 // seqs below the highest: nine hours of a frame a second
+	bootsKept  = 3
+	hashesKept = 64
+)
+
+// repeats knows what a sensor has sent. A frame from below the window, or of a
+// start of the sensor that is forgotten, is taken for new: to sum up history
+// twice is better than to lose it, and history raises nothing.
+type repeats struct {
+	boots  []*seen // newest last
+	hashes [hashesKept]uint64
+	at     int
+}
+
+// seen is the window of one start of a sensor: a ring of bits by seq.
+type seen struct {
+	boot, high uint32
+	bits       [seqWindow / 64]uint64
+}
+
+// sequenced reports whether (boot, seq) was taken before, and takes it.
+func (r *repeats) sequenced(boot, seq uint32) bool {
+	for i := len(r.boots) - 1; i >= 0; i-- {
+		if r.boots[i].boot == boot {
+			return r.boots[i].take(seq)
+		}
+	}
+	s := &seen{boot: boot, high: seq}
+	s.set(seq)
+	if len(r.boots) == bootsKept {
+		r.boots = slices.Delete(r.boots, 0, 1)
+	}
+	r.boots = append(r.boots, s)
+	return false
+}
+
+func (s *seen) bit(seq uint32) (*uint64, uint64) {
+	i := seq % seqWindow
+	return &s.bits[i/64], 1 << (i % 64)
+}
+
+func (s *seen) set(seq uint32) {
+	word, bit := s.bit(seq)
+	*word |= bit
+}
+
+func (s *seen) take(seq uint32) bool {
+	switch {
+	case seq > s.high && seq-s.high >= seqWindow:
+		clear(s.bits[:])
+		s.high = seq
+	case seq > s.high:
+		for x := s.high + 1; x != seq; x++ {
+			word, bit := s.bit(x)
+			*word &^= bit
+		}
+		s.high = seq
+	case s.high-seq >= seqWindow:
+		return false
+	default:
+		if word, bit := s.bit(seq); *word&bit != 0 {
+			return true
+		}
+	}
+	s.set(seq)
+	return false
+}
+
+// hashed reports whether a message without a seq was taken before, and takes it.
+func (r *repeats) hashed(h uint64) bool {
+	if h == 0 {
+		h = 1
+	}
+	if slices.Contains(r.hashes[:], h) {
+		return true
+	}
+	r.hashes[r.at] = h
+	r.at = (r.at + 1) % hashesKept
+	return false
+}
+
+// savedRepeats is the checkpoint's form: runs of seqs that were seen.
+type savedRepeats struct {
+	Boots  []savedSeen `json:",omitempty"`
+	Hashes []uint64    `json:",omitempty"` // oldest first
+}
+
+type savedSeen struct {
+	Boot, High uint32
+	Runs       []uint32 // first seq and length, in turn
+}
+
+func (r *repeats) save() (out savedRepeats) {
+	for _, s := range r.boots {
+		x := savedSeen{Boot: s.boot, High: s.high}
+		first := uint32(0)
+		if s.high >= seqWindow {
+			first = s.high - seqWindow + 1
+		}
+		run := uint32(0)
+		for seq := first; ; seq++ {
+			if word, bit := s.bit(seq); *word&bit != 0 {
+				run++
+			} else if run > 0 {
+				x.Runs, run = append(x.Runs, seq-run, run), 0
+			}
+			if seq == s.high {
+				x.Runs = append(x.Runs, seq+1-run, run)
+				break
+			}
+		}
+		out.Boots = append(out.Boots, x)
+	}
+	for i := range r.hashes {
+		if h := r.hashes[(r.at+i)%hashesKept]; h != 0 {
+			out.Hashes = append(out.Hashes, h)
+		}
+	}
+	return out
+}
+
+func (r *repeats) load(in savedRepeats) {
+	for _, x := range in.Boots {
+		s := &seen{boot: x.Boot, high: x.High}
+		for i := 0; i+1 < len(x.Runs); i += 2 {
+			for n := range min(x.Runs[i+1], seqWindow) {
+				s.set(x.Runs[i] + n)
+			}
+		}
+		r.boots = append(r.boots, s)
+	}
+	for _, h := range in.Hashes {
+		r.hashed(h)
+	}
+}

@@ -1,0 +1,275 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"wardline/agent/internal/uplink"
+	"wardline/agent/internal/ward"
+	"wardline/shared/alert"
+	"wardline/shared/link"
+	"wardline/shared/link/linkpb"
+	"wardline/shared/pki"
+)
+
+// linker keeps the link to the cloud, once there is an identity.
+type linker struct {
+	cfg   Config
+	name  string // the gateway's
+	loop  *loop
+	disk  *disk
+	watch *watch
+	start time.Time
+	wards []*linkpb.Ward // the topology
+
+	mu    sync.Mutex // guards what follows
+	state uplink.State
+	off   string // why there is no link at all; "" = there is one
+}
+
+// run waits for an enrolment, then keeps the link until ctx ends. A replaced
+// outbox begins the link anew, since its epoch is another. It fails with
+// errRenamed when the enrolment names the gateway otherwise than it runs.
+func (l *linker) run(ctx context.Context) error {
+	if l.cfg.Cloud.Off {
+		l.setOff("off in the configuration")
+		<-ctx.Done()
+		return nil
+	}
+	for ctx.Err() == nil {
+		e, err := ReadEnrolment(l.cfg.Data)
+		if err != nil {
+			l.setOff(err.Error())
+			pause(ctx, 2*time.Second)
+			continue
+		}
+		if e.Gateway != l.name {
+			return errRenamed
+		}
+		l.setOff("")
+		if err := l.session(ctx, e); err != nil {
+			return fmt.Errorf("link: %w", err)
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (l *linker) session(ctx context.Context, e Enrolment) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- uplink.Run(ctx, l.config(ctx, e)) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-l.disk.changed:
+		cancel()
+		return <-ended
+	}
+}
+
+func (l *linker) config(ctx context.Context, e Enrolment) uplink.Config {
+	at := l.cfg.Cloud.URL
+	if at == "" {
+		at = e.Link
+	}
+	return uplink.Config{
+		URL: at, TLS: func() (*tls.Config, error) { return l.tls(at) }, Outbox: l.disk,
+		Hello: func() *linkpb.Hello { return l.hello(ctx) }, Live: l.watch.live.Load, Waves: l.watch.waves, Wake: l.loop.wake,
+		Command: l.command, Report: l.report, Now: func() int64 { return l.cfg.Clock().Wall }, Dial: l.cfg.Dial,
+	}
+}
+
+// tls reads the identity from disk for each connection, so that a renewed one
+// is used. Certificates' dates are held against the gateway's clock.
+func (l *linker) tls(at string) (*tls.Config, error) {
+	file := filepath.Join(l.cfg.Data, identityFile)
+	id, err := pki.OpenIdentity(file, file)
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be used: put it back, or enrol again with wardline-agent enrol --replace TOKEN: %w", identityFile, err)
+	}
+	ca, err := os.ReadFile(filepath.Join(l.cfg.Data, cloudCAFile))
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("%s holds no certificate", cloudCAFile)
+	}
+	u, err := url.Parse(at)
+	if err != nil {
+		return nil, err
+	}
+	now := func() time.Time { return time.UnixMicro(l.cfg.Clock().Wall) }
+	return pki.ClientTLS(id, pool, u.Hostname(), now), nil
+}
+
+// helloWithin is how long a Hello waits for the loop to say which alerts are open.
+const helloWithin = 2 * time.Second
+
+// hello says who this is. The clock is read before the loop is asked, so that an
+// alert from before clock.now that is still open is among those named.
+func (l *linker) hello(ctx context.Context) *linkpb.Hello {
+	now := l.cfg.Clock()
+	h := &linkpb.Hello{
+		Software: Version,
+		Clock:    &linkpb.Clock{Now: now.Wall, Synchronised: now.Synchronised},
+		Boot:     fmt.Sprintf("%016x", now.Boot), Uptime: time.Since(l.start).Microseconds(),
+	}
+	h.Wards = l.wards
+	h.OpenAlerts, h.OpenKnown = l.openAlerts(ctx)
+	return h
+}
+
+// openAlerts are the ids of all alerts that are open here; false when the loop
+// does not answer in time, or when they are too many to tell.
+func (l *linker) openAlerts(ctx context.Context) ([]string, bool) {
+	ctx, cancel := context.WithTimeout(ctx, helloWithin)
+	defer cancel()
+	var ids []string // the loop's until it has answered
+	err := l.loop.do(ctx, func(ward.Instant) {
+		for _, b := range l.cfg.places() {
+			for _, a := range l.loop.ward.Alerts(b.Ward, b.Bed) {
+				ids = append(ids, string(a.ID))
+			}
+		}
+	})
+	if err != nil || len(ids) > link.MaxOpenAlerts {
+		return nil, false
+	}
+	return ids, true
+}
+
+// report keeps the link's state, and writes down each change that a technician
+// would ask about.
+func (l *linker) report(s uplink.State) {
+	l.mu.Lock()
+	was := l.state
+	l.state = s
+	l.mu.Unlock()
+	switch {
+	case s.Connected != was.Connected && s.Connected:
+		l.cfg.Log.Info("cloud connected", "cloud", s.Cloud)
+	case s.Refused != "" && s.Refused != was.Refused:
+		l.cfg.Log.Error("the cloud refuses this gateway", "cloud", s.Cloud, "reason", s.Refused, "text", s.LastError)
+	case s.Connected != was.Connected:
+		l.cfg.Log.Warn("cloud lost", "cloud", s.Cloud, "error", s.LastError)
+	case !s.Connected && s.LastError != was.LastError:
+		l.cfg.Log.Warn("cloud not reached", "cloud", s.Cloud, "error", s.LastError)
+	}
+}
+
+func (l *linker) setOff(why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.off = why
+}
+
+// now is the link's state; off says why there is none at all.
+func (l *linker) now() (s uplink.State, off string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state, l.off
+}
+
+// up says whether the cloud is connected, and since when it is or is not.
+func (l *linker) up() (bool, int64) {
+	s, _ := l.now()
+	return s.Connected, s.Since
+}
+
+// lost says whether there should be a connection and is none, and why; how long
+// that may last is the rule's to say.
+func (l *linker) lost() (bool, string) {
+	s, off := l.now()
+	return off == "" && s.Since != 0 && !s.Connected, s.LastError
+}
+
+// The outcomes of commands.
+const (
+	outcomeDone    = "done"
+	outcomeRefused = "refused"
+	outcomeExpired = "expired"
+	outcomeFailed  = "failed"
+)
+
+// command carries out what the cloud asks. A command whose effect is kept has
+// none the second time.
+func (l *linker) command(ctx context.Context, c *linkpb.Command) *linkpb.Result {
+	r := &linkpb.Result{Id: c.Id, Outcome: outcomeDone}
+	if l.disk.Seen(c.Id) {
+		return r
+	}
+	now := l.cfg.Clock().Wall
+	if c.Deadline != 0 && now > c.Deadline {
+		r.Outcome = outcomeExpired
+		return r
+	}
+	var err error
+	switch body := c.Body.(type) {
+	case *linkpb.Command_AlertEvent:
+		err = l.respond(ctx, c.Id, body.AlertEvent)
+	case *linkpb.Command_Wave:
+		b := ward.BedKey{Ward: body.Wave.Ward, Bed: body.Wave.Bed}
+		if !l.watch.want(b, body.Wave.On, body.Wave.Until) {
+			err = refused(fmt.Sprintf("no sensor is bound to bed %s of ward %s", b.Bed, b.Ward))
+		}
+	case *linkpb.Command_Identify:
+		err = l.loop.identify(ctx, body.Identify.Sensor)
+	default:
+		err = refused("this agent does not know this command")
+	}
+	if why, ok := errors.AsType[refused](err); ok {
+		r.Outcome, r.Detail = outcomeRefused, string(why)
+	} else if err != nil {
+		r.Outcome, r.Detail = outcomeFailed, err.Error()
+	}
+	return r
+}
+
+// refused is an error that asking again does not mend.
+type refused string
+
+func (e refused) Error() string { return string(e) }
+
+// respond folds the board's event into the ward and returns when it is on the
+// disk, with the command's id.
+func (l *linker) respond(ctx context.Context, id string, event []byte) error {
+	var e alert.Event
+	if err := json.Unmarshal(event, &e); err != nil {
+		return refused("the event cannot be read: " + err.Error())
+	}
+	if err := e.Check(); err != nil {
+		return refused(err.Error())
+	}
+	if e.Author != alert.Board {
+		return refused("only the board's own events come by command")
+	}
+	unknown := false
+	err := l.loop.doDurably(ctx, func(now ward.Instant, u *unit) {
+		l.loop.step(now, ward.Input{Response: &e})
+		unknown = l.loop.out.Counts[ward.ReasonUnknownAlert]+l.loop.out.Counts[ward.ReasonBadResponse] > 0
+		u.commit.Commands = append(u.commit.Commands, id)
+		u.events = append(u.events, e)
+	})
+	if err == nil && unknown {
+		return refused("the alert is not open at the gateway")
+	}
+	return err
+}

@@ -1,0 +1,416 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"wardline/agent/internal/control"
+	"wardline/agent/internal/intake"
+	"wardline/agent/internal/outbox"
+	"wardline/agent/internal/ward"
+	"wardline/shared/alert"
+	"wardline/shared/link"
+)
+
+// The loop's bounds.
+const (
+	batchMax        = 256         // messages of one turn
+	linger          = time.Second // how long a turn without an alert may wait for its commit
+	tickEvery       = time.Second // the ward's grid of time
+	checkpointEvery = time.Minute // of the ward's state
+	slowCommit      = time.Second // after it the ward is alerted before the commit
+	retryEvery      = time.Second // of a commit that failed
+	maxWaiting      = 8192        // messages that may wait for a failing disk before the loop takes no more
+	stepTolerance   = 10_000      // µs that wall and monotonic time may part within one commit
+)
+
+// loop is the agent's one core: what comes in is stepped, committed,
+// acknowledged and told, in this order, by one goroutine that owns the ward.
+// The same inputs give the same alerts, now, after a restart and in a test.
+type loop struct {
+	cfg   Config
+	log   *slog.Logger
+	ward  *ward.Ward
+	disk  *disk
+	in    *intake.Intake
+	facts *facts
+	tell  *teller
+	watch *watch
+	count *counters
+	link  *linker
+
+	append  func(outbox.Commit) (outbox.Position, error) // the disk's
+	sources []intake.Source
+	relays  map[string]*control.Relay // what relays said of themselves
+	relayOf map[string]string         // by sensor: who carried it last
+
+	calls chan func(ward.Instant) // run by the loop between turns
+	wake  chan struct{}           // the uplink's: the outbox has more
+
+	out       ward.Output
+	units     []*unit                           // what is not committed yet, oldest first; all but the last are closed
+	kept      map[ward.BedKey]map[alert.ID]bool // episodes that the outbox holds as open
+	lastSaved int64                             // Mono of the last checkpoint
+	retryAt   int64                             // Mono; 0 = the disk works
+	commits   uint64
+	failures  uint64
+}
+
+// unit is one commit in the making, and what waits for it.
+type unit struct {
+	commit outbox.Commit
+	began  int64 // Mono
+	acks   []*intake.Message
+	done   []func()
+	beds   map[ward.BedKey]struct{}
+	events []alert.Event
+	urgent bool
+	closed bool // it was given to the disk once: it must not change
+}
+
+// run takes turns until ctx ends. What it had not committed then was not
+// acknowledged either, and comes again.
+func (l *loop) run(ctx context.Context) error {
+	tick := time.NewTimer(tickEvery)
+	defer tick.Stop()
+	flush := time.NewTimer(time.Hour)
+	defer flush.Stop()
+	for {
+		flush.Reset(l.untilFlush())
+		ready := l.in.Ready()
+		if l.full() {
+			ready = nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ready:
+			l.takeMessages(ctx)
+		case call := <-l.calls:
+			call(l.cfg.Clock())
+		case <-tick.C:
+			l.tick()
+			tick.Reset(l.untilTick())
+		case <-flush.C:
+		}
+		l.flush()
+	}
+}
+
+// full says that a failing disk holds up so many messages that no more are taken.
+func (l *loop) full() bool {
+	n := 0
+	for _, u := range l.units {
+		n += len(u.acks)
+	}
+	return n >= maxWaiting
+}
+
+// takeMessages steps what is there.
+func (l *loop) takeMessages(ctx context.Context) {
+	batch, err := l.in.Next(ctx, batchMax, 0)
+	if err != nil {
+		return // ctx ended; run sees it
+	}
+	now := l.cfg.Clock()
+	l.takeFacts(now) // that the broker was reached comes before what it gives
+	for _, m := range batch {
+		l.message(now, m)
+	}
+}
+
+// message steps one message and puts it into the open unit.
+func (l *loop) message(now ward.Instant, m *intake.Message) {
+	l.in.Decoder().Decode(m, now.Wall)
+	l.count.message(m)
+	u := l.unit(now)
+	u.acks = append(u.acks, m)
+	if m.Reason != "" {
+		return
+	}
+	switch m.Class {
+	case intake.Sensor:
+		m.Obs.Received = now.Wall
+		l.step(now, ward.Input{Observation: &m.Obs})
+		if reason := l.dropped(); reason != "" {
+			l.count.setAside(m.Source.Name, reason, fmt.Sprintf("sensor %s: %s", m.Sensor, reasonText[reason]))
+			return
+		}
+		u.commit.Frames = append(u.commit.Frames, outbox.Frame{Topic: m.Topic, Source: m.Source.Name, Received: now.Wall, Payload: m.Payload})
+		l.relayOf[m.Sensor] = m.Relay
+		l.watch.frame(m)
+	case intake.Relay:
+		l.relay(now, m)
+	case intake.Response:
+		l.response(now, m)
+	}
+}
+
+// reasonText says what a whole message was set aside for by the ward.
+var reasonText = map[string]string{
+	ward.ReasonUnknownSensor: "no bed of this gateway has it; bind it in the configuration",
+	ward.ReasonRepeat:        "this frame was taken before",
+}
+
+// dropped is why the ward took nothing of the observation just stepped, if so.
+func (l *loop) dropped() string {
+	for reason := range reasonText {
+		if l.out.Counts[reason] > 0 {
+			return reason
+		}
+	}
+	return ""
+}
+
+// step gives the ward one input and gathers what came of it.
+func (l *loop) step(now ward.Instant, in ward.Input) {
+	l.out.Reset()
+	l.ward.Step(now, in, &l.out)
+	l.gather(now)
+}
+
+func (l *loop) gather(now ward.Instant) {
+	if len(l.out.Events)+len(l.out.Summaries)+len(l.out.Beds) == 0 {
+		return
+	}
+	u := l.unit(now)
+	for _, e := range l.out.Events {
+		u.add(link.Alerts, link.AlertEvent, e.At, must(json.Marshal(e)))
+		u.events = append(u.events, e)
+		u.urgent = true
+	}
+	for i := range l.out.Summaries {
+		s := &l.out.Summaries[i]
+		u.add(link.Vitals, link.VitalsSummary, s.End, must(proto.Marshal(summaryMessage(s))))
+	}
+	for _, b := range l.out.Beds {
+		u.beds[b] = struct{}{}
+		u.urgent = true
+	}
+}
+
+func (u *unit) add(lane link.Lane, kind link.Kind, observed int64, payload []byte) {
+	u.commit.Records = append(u.commit.Records, outbox.Record{Lane: lane, Kind: kind, Observed: observed, Payload: payload})
+}
+
+// must is for encoding our own values, which cannot fail.
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// unit is the open one. Within one unit wall and monotonic time run alike, so
+// that a replay finds each message's instant from the commit's.
+func (l *loop) unit(now ward.Instant) *unit {
+	if n := len(l.units); n > 0 {
+		u := l.units[n-1]
+		drift := (now.Wall - now.Mono) - (u.commit.Wall - u.commit.Mono)
+		if !u.closed && now.Boot == u.commit.Boot && drift < stepTolerance && drift > -stepTolerance {
+			u.commit.Mono, u.commit.Wall, u.commit.Synchronised = now.Mono, now.Wall, now.Synchronised
+			return u
+		}
+	}
+	u := &unit{began: now.Mono, beds: map[ward.BedKey]struct{}{}}
+	u.commit.Boot, u.commit.Mono, u.commit.Wall, u.commit.Synchronised = now.Boot, now.Mono, now.Wall, now.Synchronised
+	l.units = append(l.units, u)
+	return u
+}
+
+// due says whether the oldest unit must be committed now.
+func (l *loop) due(now int64) bool {
+	if len(l.units) == 0 || now < l.retryAt {
+		return false
+	}
+	u := l.units[0]
+	return u.urgent || u.closed || len(l.units) > 1 || len(u.done) > 0 || len(u.acks) >= l.fullAt() || now-u.began >= linger.Microseconds()
+}
+
+// fullAt is how many unacknowledged messages make a unit full: fewer than the
+// broker's in-flight window, or it would stop giving.
+func (l *loop) fullAt() int { return max(1, min(batchMax, l.cfg.MQTT.Inflight*3/4)) }
+
+func (l *loop) untilFlush() time.Duration {
+	if len(l.units) == 0 {
+		return time.Hour
+	}
+	at := max(l.units[0].began+linger.Microseconds(), l.retryAt)
+	return max(0, time.Duration(at-l.cfg.Clock().Mono)*time.Microsecond)
+}
+
+// flush commits what is due, oldest first. A commit that fails stays, with all
+// that came after it, and is tried again as it was.
+func (l *loop) flush() {
+	now := l.cfg.Clock()
+	for l.due(now.Mono) {
+		u := l.units[0]
+		if !u.closed {
+			l.close(u)
+		}
+		alarm := l.tellIfSlow(u)
+		err := l.keep(u)
+		alarm.Stop()
+		if err != nil {
+			l.failures++
+			l.retryAt = now.Mono + retryEvery.Microseconds()
+			l.log.Error("commit failed and is kept", "error", err, "frames", len(u.commit.Frames), "records", len(u.commit.Records))
+			l.tell.beds(u.beds, l.ward, now, false)
+			l.facts.set("disk_failing", true, err.Error())
+			return
+		}
+		l.units = l.units[1:]
+		l.settled(u, now)
+	}
+}
+
+// empty says that a unit has nothing to commit: its messages were set aside.
+func (u *unit) empty() bool {
+	c := &u.commit
+	return len(c.Frames)+len(c.Records)+len(c.Episodes)+len(c.Commands) == 0 && c.Checkpoint == nil
+}
+
+// close completes a unit's commit: the episodes that changed and, when it is
+// time, the checkpoint.
+func (l *loop) close(u *unit) {
+	u.closed = true
+	for b := range u.beds {
+		u.commit.Episodes = append(u.commit.Episodes, l.episodes(b)...)
+	}
+	if len(l.units) == 1 && u.commit.Mono-l.lastSaved >= checkpointEvery.Microseconds() {
+		u.commit.Checkpoint = l.ward.Save()
+		l.lastSaved = u.commit.Mono
+	}
+}
+
+// episodes are a bed's open alerts, and those that were open at the last commit
+// and are no more.
+func (l *loop) episodes(b ward.BedKey) []outbox.Episode {
+	var out []outbox.Episode
+	open := map[alert.ID]bool{}
+	for _, a := range l.ward.Alerts(b.Ward, b.Bed) {
+		open[a.ID] = true
+		out = append(out, outbox.Episode{ID: string(a.ID), Open: true, State: must(json.Marshal(a))})
+	}
+	for id := range l.kept[b] {
+		if !open[id] {
+			out = append(out, outbox.Episode{ID: string(id)})
+		}
+	}
+	l.kept[b] = open
+	return out
+}
+
+// keep commits one unit. Damage makes a new file, which then gets all that is
+// in memory: every open episode and a checkpoint.
+func (l *loop) keep(u *unit) error {
+	if u.empty() {
+		return nil
+	}
+	_, err := l.append(u.commit)
+	if !errors.Is(err, outbox.ErrDamaged) {
+		return err
+	}
+	aside, err := l.disk.reopen()
+	if err != nil {
+		return err
+	}
+	l.log.Error("the outbox was damaged: a fresh one is begun", "aside", aside)
+	l.facts.set("storage_damaged", true, aside)
+	clear(l.kept)
+	for _, b := range l.cfg.places() {
+		u.commit.Episodes = append(u.commit.Episodes, l.episodes(b)...)
+	}
+	u.commit.Checkpoint = l.ward.Save()
+	_, err = l.append(u.commit)
+	return err
+}
+
+// tellIfSlow alerts the ward when the commit takes longer than slowCommit.
+func (l *loop) tellIfSlow(u *unit) *time.Timer {
+	early := l.tell.prepare(u.beds, l.ward, l.cfg.Clock(), false)
+	return time.AfterFunc(slowCommit, early)
+}
+
+// settled is what a commit that is on the disk allows.
+func (l *loop) settled(u *unit, now ward.Instant) {
+	l.commits++
+	if l.retryAt != 0 {
+		l.retryAt = 0
+		l.facts.set("disk_failing", false, "")
+	}
+	l.tell.beds(u.beds, l.ward, now, true) // before hundreds of acknowledgements go the same way
+	if len(u.commit.Records) > 0 {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+	for _, m := range u.acks {
+		m.Ack()
+	}
+	for _, done := range u.done {
+		done()
+	}
+	l.tell.events(u.events)
+}
+
+// untilTick is how long it is until the ward's time passes on its grid again, so
+// that a delay which runs out then is not looked at up to a second later.
+func (l *loop) untilTick() time.Duration {
+	return time.Duration(l.ward.UntilTick(l.cfg.Clock())) * time.Microsecond
+}
+
+// tick lets time pass, and tells the ward what the shell has learnt since.
+func (l *loop) tick() {
+	now := l.cfg.Clock()
+	l.learn(now)
+	l.takeFacts(now)
+	l.step(now, ward.Input{Tick: true})
+	l.watch.publish(l.ward, now)
+}
+
+func (l *loop) takeFacts(now ward.Instant) {
+	for _, f := range l.facts.changed() {
+		l.step(now, f)
+	}
+}
+
+// do runs f on the loop and waits for it; f must not block.
+func (l *loop) do(ctx context.Context, f func(ward.Instant)) error {
+	return l.call(ctx, func(now ward.Instant, done func()) {
+		f(now)
+		done()
+	})
+}
+
+// doDurably runs f on the loop and waits until what came of it is on the disk.
+func (l *loop) doDurably(ctx context.Context, f func(ward.Instant, *unit)) error {
+	return l.call(ctx, func(now ward.Instant, done func()) {
+		f(now, l.unit(now))
+		u := l.unit(now)
+		u.done = append(u.done, done)
+	})
+}
+
+// call runs f on the loop and waits until it says that it is done.
+func (l *loop) call(ctx context.Context, f func(now ward.Instant, done func())) error {
+	done := make(chan struct{})
+	select {
+	case l.calls <- func(now ward.Instant) { f(now, func() { close(done) }) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

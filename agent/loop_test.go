@@ -1,0 +1,290 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"wardline/agent/internal/control"
+	"wardline/agent/internal/intake"
+	"wardline/agent/internal/outbox"
+	"wardline/agent/internal/ward"
+	"wardline/shared/alert"
+	"wardline/shared/link"
+)
+
+// bench is an agent without its goroutines: the test is the loop, and time.
+type bench struct {
+	t    *testing.T
+	a    *agent
+	now  Instant
+	seq  int
+	disk *disk
+}
+
+const monday = 1_767_600_000_000_000 // 2026-01-05, µs UTC
+
+func testConfig(dir string) Config {
+	return Config{
+		Data: dir, Gateway: "gw-1", MQTT: MQTT{URL: "tcp://127.0.0.1:1", Inflight: 1024}, Log: slog.New(slog.DiscardHandler),
+		Wards: []Ward{{ID: "7w", Beds: []Bed{{Bed: "1", Sensor: "S1"}, {Bed: "2", Sensor: "S2"}}}},
+	}
+}
+
+// start makes an agent on dir, as Run does, at an instant.
+func start(t *testing.T, dir string, now Instant) *bench {
+	b := &bench{t: t, now: now}
+	c := testConfig(dir)
+	c.Clock = func() Instant { return b.now }
+	c = c.withDefaults()
+	d, err := openDisk(dir, outbox.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	b.disk = d
+	b.a = &agent{cfg: c, gateway: "gw-1", disk: d, facts: newFacts()}
+	if err := b.a.build(); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.a.restore(); err != nil {
+		t.Fatal(err)
+	}
+	b.a.facts.connected(true)
+	return b
+}
+
+func begin() Instant { return Instant{Boot: 1, Mono: 1_000_000, Wall: monday, Synchronised: true} }
+
+// pass lets time go by, a second at a time, with a heart rate at each.
+func (b *bench) pass(d time.Duration, sensor string, hr int) {
+	b.t.Helper()
+	for range int(d / time.Second) {
+		b.now.Mono += 1e6
+		b.now.Wall += 1e6
+		b.seq++
+		b.say(sensor, fmt.Sprintf(`{"t":%d,"boot":1,"seq":%d,"hr":%d,"contact":true}`, b.now.Wall, b.now.Wall/1e6%1e9, hr))
+		b.a.loop.tick()
+		b.flush()
+	}
+}
+
+func (b *bench) say(sensor, payload string) {
+	b.a.loop.message(b.now, &intake.Message{Topic: "wl/1/r/" + sensor + "/json", Payload: []byte(payload), Received: b.now.Wall})
+}
+
+func (b *bench) flush() {
+	b.t.Helper()
+	b.a.loop.flush()
+}
+
+func (b *bench) open(bed string) []alert.Alert { return b.a.loop.ward.Alerts("7w", bed) }
+
+// records are what the outbox holds for the cloud in a lane.
+func (b *bench) records(lane link.Lane) []link.Record {
+	b.t.Helper()
+	out, err := b.disk.After(lane, 0, 1<<20)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out
+}
+
+// raised counts the episodes of a rule that the cloud is told of.
+func (b *bench) raised(rule string) int {
+	n := 0
+	for _, r := range b.records(link.Alerts) {
+		var e alert.Event
+		if err := json.Unmarshal(r.Payload, &e); err != nil {
+			b.t.Fatal(err)
+		}
+		if e.Type == alert.Raised && e.Condition.Rule == rule {
+			n++
+		}
+	}
+	return n
+}
+
+// crash is a copy of the data folder as it is at this instant.
+func (b *bench) crash() string {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(b.a.cfg.Data)); err != nil {
+		b.t.Fatal(err)
+	}
+	return dir
+}
+
+func (b *bench) source(name string) control.Intake {
+	for _, s := range b.a.loop.count.all() {
+		if s.Source == name {
+			return s
+		}
+	}
+	return control.Intake{}
+}
+
+func TestPromise2AnAlertIsDecidedOnTheGatewayAndCommitted(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(10*time.Second, "S1", 72)
+	b.pass(5*time.Second, "S1", 140)
+	if len(b.open("1")) != 0 {
+		t.Fatal("raised before its delay was over")
+	}
+	b.pass(5*time.Second, "S1", 140)
+	open := b.open("1")
+	if len(open) != 1 || open[0].Condition.Rule != "hr-high" {
+		t.Fatalf("open at bed 1: %+v", open)
+	}
+	if got := b.raised("hr-high"); got != 1 {
+		t.Errorf("%d raised events wait for the cloud, want one", got)
+	}
+	for _, a := range b.open("2") {
+		if a.Condition.Rule != "sensor-silent" {
+			t.Errorf("bed 2, which says nothing, has %+v", a)
+		}
+	}
+}
+
+func TestPromise13AKilledAgentGoesOnWithTheSameEpisodeAndDelay(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(90*time.Second, "S1", 72) // a checkpoint is behind us
+	b.pass(10*time.Second, "S1", 140)
+	before := b.open("1")
+	b.pass(4*time.Second, "S2", 140) // a delay is running
+	b.now.Mono += 1_200_000          // the last commit is older than the linger
+	b.now.Wall += 1_200_000
+	b.flush()
+
+	next := start(t, b.crash(), Instant{Boot: 2, Mono: 5_000_000, Wall: b.now.Wall + 3e6, Synchronised: true})
+	after := next.open("1")
+	if len(before) == 0 || len(after) == 0 || before[0].ID != after[0].ID {
+		t.Fatalf("open before %+v and after %+v", before, after)
+	}
+	next.pass(6*time.Second, "S2", 140)
+	if got := next.raised("hr-high"); got != 2 {
+		t.Errorf("%d raised events wait for the cloud, want one a bed; bed 2 has %+v", got, next.open("2"))
+	}
+}
+
+func TestACommitThatFailsIsKeptInOrderAndTriedAgainAsItWas(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	var tried []outbox.Commit
+	broken := true
+	b.a.loop.append = func(c outbox.Commit) (outbox.Position, error) {
+		tried = append(tried, c)
+		if broken {
+			return 0, errors.New("the disk says no")
+		}
+		return b.disk.Append(c)
+	}
+	answered := false
+	b.pass(2*time.Second, "S1", 140)
+	b.a.loop.unit(b.now).done = append(b.a.loop.unit(b.now).done, func() { answered = true })
+	b.pass(12*time.Second, "S1", 140)
+	if answered || len(b.records(link.Alerts)) != 0 {
+		t.Fatal("something was answered or kept while the disk says no")
+	}
+	if got := b.open("1"); len(got) != 1 {
+		t.Fatalf("the ward knows %+v while the disk fails", got)
+	}
+	for range maxWaiting {
+		b.say("S1", "{")
+	}
+	if !b.a.loop.full() {
+		t.Error("messages are taken without a bound while the disk says no")
+	}
+	for _, c := range tried[1:] {
+		if len(c.Frames) != len(tried[0].Frames) || c.Mono != tried[0].Mono {
+			t.Fatal("a commit was changed before it was tried again")
+		}
+	}
+	broken = false
+	b.pass(3*time.Second, "S1", 140)
+	if b.a.loop.full() || !answered || len(b.records(link.Alerts)) == 0 {
+		t.Errorf("after the disk works again: answered %v, %d events", answered, len(b.records(link.Alerts)))
+	}
+	frames := 0
+	last := int64(0)
+	for batch, err := range b.disk.box.Load().Frames(0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range batch.Frames {
+			if f.Received <= last {
+				t.Error("frames were kept out of order")
+			}
+			last = f.Received
+			frames++
+		}
+	}
+	if frames < 14 {
+		t.Errorf("%d frames are kept", frames)
+	}
+}
+
+func TestPromise10WhatIsRefusedIsCountedAndChangesNothingElse(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(2*time.Second, "S1", 72)
+	for _, payload := range []string{"{", `{"t":1}`, `{"hr":80}`, fmt.Sprintf(`{"t":%d,"hr":"x"}`, b.now.Wall), fmt.Sprintf(`{"t":%d,"hr":80}`, b.now.Wall+60e6)} {
+		b.say("S1", payload)
+	}
+	b.say("S9", fmt.Sprintf(`{"t":%d,"hr":80}`, b.now.Wall))
+	b.say("S1", fmt.Sprintf(`{"t":%d,"boot":1,"seq":%d,"hr":72}`, b.now.Wall, b.now.Wall/1e6%1e9))
+	got := b.source("json")
+	if got.Accepted != 2 {
+		t.Errorf("accepted %d, want 2", got.Accepted)
+	}
+	for _, reason := range []string{"malformed_json", "wrong_type", "future_timestamp", "missing_time", ward.ReasonUnknownSensor, ward.ReasonRepeat} {
+		if got.SetAside[reason] != 1 {
+			t.Errorf("set aside as %s: %d, want 1 (all: %v)", reason, got.SetAside[reason], got.SetAside)
+		}
+	}
+	b.now.Mono += 2e6
+	b.now.Wall += 2e6
+	b.flush()
+	if len(b.a.loop.units) != 0 {
+		t.Error("what was refused is not acknowledged")
+	}
+}
+
+func TestTheBoardsAnswerIsOnTheDiskBeforeItIsAnswered(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(12*time.Second, "S1", 140)
+	open := b.open("1")
+	if len(open) != 1 {
+		t.Fatal("no alert")
+	}
+	e := alert.Event{Alert: open[0].ID, Author: alert.Board, N: 1, Type: alert.Acknowledged, At: b.now.Wall, By: "nurse", Priority: open[0].Condition.Priority}
+	l := b.a.loop
+	l.step(b.now, ward.Input{Response: &e})
+	answered := false
+	u := l.unit(b.now)
+	u.commit.Commands = append(u.commit.Commands, "c1")
+	u.done = append(u.done, func() { answered = b.disk.Seen("c1") })
+	b.flush()
+	if !answered {
+		t.Fatal("answered before it was kept")
+	}
+	next := start(t, b.crash(), Instant{Boot: 1, Mono: b.now.Mono + 1e6, Wall: b.now.Wall + 1e6, Synchronised: true})
+	if ack, ok := next.open("1")[0].Ack(next.now.Wall); !ok || ack.By != "nurse" {
+		t.Errorf("after a restart the acknowledgement is %+v, %v", ack, ok)
+	}
+}
+
+func TestADamagedOutboxIsPutAsideAndMonitoringGoesOn(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "outbox.db"), []byte("this is no database, and never was one, whatever its name says"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, dir, begin())
+	b.pass(12*time.Second, "S1", 140)
+	if len(b.open("1")) != 1 || len(b.records(link.Alerts)) == 0 {
+		t.Error("after damage nothing is watched or kept")
+	}
+}

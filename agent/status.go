@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"wardline/agent/internal/control"
+	"wardline/agent/internal/ward"
+	"wardline/shared/alert"
+)
+
+// status gathers what the agent says of itself.
+func (a *agent) status(ctx context.Context) (control.Status, error) {
+	s := control.Status{Version: Version, Site: a.site, Gateway: a.gateway, Up: time.Since(a.start).Microseconds(), Clock: "free"}
+	err := a.loop.do(ctx, func(now ward.Instant) {
+		s.Now = now.Wall
+		if now.Synchronised {
+			s.Clock = "synchronised"
+		}
+		a.loop.report(&s, now)
+	})
+	if err != nil {
+		return s, fmt.Errorf("the agent is busy: %w", err)
+	}
+	a.brokerStatus(&s)
+	if s.Broker.State != "connected" {
+		for i := range s.Sensors {
+			s.Sensors[i].State, s.Sensors[i].Since = "unknown", s.Broker.Since
+		}
+	}
+	a.linkStatus(&s)
+	a.diskStatus(&s)
+	return s, nil
+}
+
+// report is the loop's part: it runs there.
+func (l *loop) report(s *control.Status, now ward.Instant) {
+	s.Intake = l.count.all()
+	s.Outbox.Commits, s.Outbox.Failures = l.commits, l.failures
+	for _, x := range l.ward.Status() {
+		s.Sensors = append(s.Sensors, sensorStatus(x, l.ward.Alerts(x.Ward, x.Bed)))
+	}
+	for _, id := range slices.Sorted(maps.Keys(l.relays)) {
+		s.Relays = append(s.Relays, *l.relays[id])
+	}
+	var open []alert.Alert
+	for _, b := range l.cfg.places() {
+		open = append(open, l.ward.Alerts(b.Ward, b.Bed)...)
+	}
+	slices.SortFunc(open, alert.Compare)
+	for _, a := range open {
+		s.Alerts = append(s.Alerts, alertStatus(a, now.Wall))
+	}
+	if l.retryAt != 0 {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the disk does not take commits: %d failed so far, %d wait", l.failures, len(l.units)))
+	}
+}
+
+func sensorStatus(x ward.SensorStatus, alerts []alert.Alert) control.Sensor {
+	out := control.Sensor{Sensor: x.Sensor, Ward: x.Ward, Bed: x.Bed, Last: x.Heard, State: "live"}
+	switch {
+	case x.Heard == 0:
+		out.State = "unseen"
+	case x.SilentSince != 0:
+		out.State, out.Since = "silent", x.SilentSince
+	}
+	for _, a := range alerts {
+		if out.State == "live" && a.Phase == alert.Active && a.Condition.Rule == "lead-off" {
+			out.State, out.Since = "lead off", a.Condition.Onset
+		}
+	}
+	return out
+}
+
+func alertStatus(a alert.Alert, now int64) control.Alert {
+	c := a.Condition
+	out := control.Alert{
+		ID: string(a.ID), Ward: c.Ward, Bed: c.Bed, Priority: c.Priority.String(), Kind: string(c.Kind),
+		Rule: c.Rule, Text: c.Text, Phase: string(a.Phase), Onset: c.Onset,
+	}
+	if ack, ok := a.Ack(now); ok {
+		out.AcknowledgedBy, out.Until = ack.By, ack.Until
+	}
+	return out
+}
+
+func (a *agent) brokerStatus(s *control.Status) {
+	b := a.in.Status()
+	s.Broker = control.Link{State: "connecting", Peer: a.brokerURL(), Since: b.Since, Error: b.LastError}
+	if b.Connected {
+		s.Broker.State = "connected"
+	}
+	if b.Twin {
+		s.Trouble = append(s.Trouble, b.LastError)
+	}
+	if len(b.Refused) > 0 {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the broker does not let the agent read %v: see its access list", b.Refused))
+	}
+	if b.Overflowed > 0 {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("%d messages overflowed the queue and were asked for again", b.Overflowed))
+	}
+}
+
+func (a *agent) linkStatus(s *control.Status) {
+	u, off := a.link.now()
+	s.Uplink = control.Link{State: "connecting", Peer: u.Cloud, Since: u.Since, Error: u.LastError}
+	switch {
+	case off != "":
+		s.Uplink = control.Link{State: "off", Error: off}
+	case u.Connected:
+		s.Uplink.State = "connected"
+	case u.Refused != "":
+		s.Uplink.State = "refused"
+	}
+	if u.Technician {
+		s.Trouble = append(s.Trouble, "the cloud refuses this gateway: "+cmp.Or(u.LastError, u.Refused))
+	}
+}
+
+func (a *agent) diskStatus(s *control.Status) {
+	d := a.disk.Stats()
+	s.Outbox.Bytes, s.Outbox.MaxBytes, s.Outbox.FramesFrom = d.Bytes, d.MaxBytes, d.FramesFrom
+	for _, l := range d.Lanes {
+		s.Lanes = append(s.Lanes, control.Lane{Lane: l.Lane.String(), Last: l.Last, Pending: l.Pending(), Oldest: l.Oldest, Evicted: uint64(l.Evicted)})
+	}
+	if box := a.disk.box.Load(); box.Quarantined != "" {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the outbox was damaged (%s) and put aside as %s; what it still owed the cloud is in it", box.Damage, box.Quarantined))
+	}
+}
