@@ -1,0 +1,197 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"time"
+
+	"wardline/cloud/internal/store"
+	"wardline/shared/pki"
+)
+
+// wardName is what a ward's id may be.
+var wardName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// maxWards is how many wards one gateway may have.
+const maxWards = 64
+
+// NewToken makes a token that enrols one gateway for its wards, once, within
+// life (0 = [TokenLife], at most [MaxTokenLife]). The secret is only in the
+// answer.
+func (f *Fleet) NewToken(ctx context.Context, gateway string, wards []string, life time.Duration, by string) (pki.Token, int64, error) {
+	if err := pki.CheckName(gateway); err != nil {
+		return pki.Token{}, 0, fmt.Errorf("gateway: %w", err)
+	}
+	if len(wards) == 0 || len(wards) > maxWards {
+		return pki.Token{}, 0, fmt.Errorf("a gateway has 1 to %d wards", maxWards)
+	}
+	for _, w := range wards {
+		if !wardName.MatchString(w) {
+			return pki.Token{}, 0, fmt.Errorf("%q cannot be a ward's id: 1 to 64 letters, digits and . _ -", w)
+		}
+	}
+	if life == 0 {
+		life = TokenLife
+	}
+	if life < 0 || life > MaxTokenLife {
+		return pki.Token{}, 0, fmt.Errorf("a token lives for at most %d days", MaxTokenLife/(24*time.Hour))
+	}
+	t := pki.NewToken(pki.Fingerprint(f.c.CA.Cert), f.c.EnrolURL)
+	hash := sha256.Sum256([]byte(t.Secret))
+	now := f.c.Now()
+	row := store.Token{
+		ID: t.ID, SecretHash: hash[:], Gateway: gateway, Wards: slices.Compact(slices.Sorted(slices.Values(wards))),
+		MadeBy: by, MadeAt: now, ExpiresAt: now + life.Microseconds(),
+	}
+	err := f.c.Store.Do(ctx, store.Normal, func(tx *store.Tx) error {
+		return errors.Join(tx.AddToken(row), f.c.Audit(tx, Row{Who: by, What: "make token", On: gateway}))
+	})
+	return t, row.ExpiresAt, err
+}
+
+// Enrolled is what a gateway is told when it has enrolled.
+type Enrolled struct {
+	Site        string `json:"site"`
+	Gateway     string `json:"gateway"`
+	Certificate string `json:"certificate"` // PEM
+	CA          string `json:"ca"`          // PEM: whom to trust for the link
+	Link        string `json:"link"`        // where to connect
+}
+
+// Refusal is why a gateway was not enrolled.
+type Refusal struct {
+	Status int    // of HTTP
+	Reason string // a stable word: one of the constants below
+	Detail string // a sentence for a technician
+}
+
+func (r *Refusal) Error() string { return r.Detail }
+
+// Reasons of a [Refusal].
+const (
+	UnknownToken = "unknown_token"
+	TokenExpired = "expired"
+	TokenUsed    = "used"
+	BadRequest   = "bad_request"
+	TooMany      = "too_many"
+)
+
+// Enrol gives a gateway its certificate for the key in csr (PEM), against the
+// token as one line. The same token with the same key is answered again until it
+// expires, since the first answer may have been lost. Refusals are a [Refusal]
+// and are audited; from is the asker's network address.
+func (f *Fleet) Enrol(ctx context.Context, token, csr, from string) (Enrolled, error) {
+	t, err := pki.ParseToken(token)
+	if err != nil {
+		return Enrolled{}, f.refuse(ctx, from, "", http.StatusBadRequest, UnknownToken, "this is no token: copy it again, whole")
+	}
+	key, err := publicKey(csr)
+	if err != nil {
+		return Enrolled{}, f.refuse(ctx, from, t.ID, http.StatusBadRequest, BadRequest, "the certificate request cannot be used: "+err.Error())
+	}
+	var out Enrolled
+	err = f.c.Store.Do(ctx, store.High, func(tx *store.Tx) (err error) {
+		out, err = f.enrol(tx, t, []byte(csr), key, from)
+		return err
+	})
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		return Enrolled{}, f.refuse(ctx, from, t.ID, r.Status, r.Reason, r.Detail)
+	}
+	if err != nil {
+		return Enrolled{}, fmt.Errorf("enrol: %w", err)
+	}
+	// A session under the identity of before.
+	f.c.Disconnect(out.Gateway, "this identity was replaced when the gateway was enrolled anew")
+	return out, nil
+}
+
+// publicKey is the SHA-256 of the key that a request asks a certificate for.
+func publicKey(csr string) ([]byte, error) {
+	block, _ := pem.Decode([]byte(csr))
+	if block == nil {
+		return nil, errors.New("it is not PEM")
+	}
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(request.RawSubjectPublicKeyInfo)
+	return sum[:], nil
+}
+
+func (f *Fleet) enrol(tx *store.Tx, t pki.Token, csr, key []byte, from string) (Enrolled, error) {
+	row, err := tx.Token(t.ID)
+	hash := sha256.Sum256([]byte(t.Secret))
+	switch now := f.c.Now(); {
+	case errors.Is(err, store.ErrNotFound) || err == nil && subtle.ConstantTimeCompare(hash[:], row.SecretHash) != 1:
+		return Enrolled{}, &Refusal{http.StatusForbidden, UnknownToken, "the cloud knows no such token"}
+	case err != nil:
+		return Enrolled{}, err
+	case row.UsedAt > 0 && !bytes.Equal(row.UsedKey, key):
+		return Enrolled{}, &Refusal{http.StatusConflict, TokenUsed, "the token was used already: ask for a new one"}
+	case now >= row.ExpiresAt:
+		at := time.UnixMicro(row.ExpiresAt).UTC().Format(time.RFC3339)
+		return Enrolled{}, &Refusal{http.StatusForbidden, TokenExpired, "the token expired at " + at + ": ask for a new one"}
+	}
+	now := f.c.Now()
+	text, err := f.c.CA.SignGateway(csr, f.c.Site, row.Gateway, time.UnixMicro(now), CertificateLife)
+	if err != nil {
+		return Enrolled{}, &Refusal{http.StatusBadRequest, BadRequest, err.Error()}
+	}
+	cert, err := pki.ParseCertificate(text)
+	if err != nil {
+		return Enrolled{}, err
+	}
+	if _, err := tx.UseToken(row.ID, key, now); err != nil {
+		return Enrolled{}, err
+	}
+	if err := f.welcome(tx, row, cert, now); err != nil {
+		return Enrolled{}, err
+	}
+	if err := f.c.Audit(tx, Row{Who: "gateway " + row.Gateway, From: from, What: "enrol gateway", On: row.Gateway}); err != nil {
+		return Enrolled{}, err
+	}
+	return Enrolled{
+		Site: f.c.Site, Gateway: row.Gateway, Certificate: string(text), CA: string(f.c.CA.PEM()), Link: f.c.LinkURL,
+	}, nil
+}
+
+// welcome makes or renews a gateway's row; its certificates of before are of no
+// use any more.
+func (f *Fleet) welcome(tx *store.Tx, t store.Token, cert *x509.Certificate, now int64) error {
+	g, err := tx.Gateway(t.Gateway)
+	if errors.Is(err, store.ErrNotFound) {
+		g, err = store.Gateway{ID: t.Gateway, Link: store.LinkNever}, nil
+	}
+	if err != nil {
+		return err
+	}
+	g.Site, g.Wards, g.EnrolledAt, g.RevokedAt, g.RevokedWhy = f.c.Site, t.Wards, now, 0, ""
+	if err := errors.Join(tx.PutGateway(g), tx.RevokeCertificates(g.ID, now)); err != nil {
+		return err
+	}
+	err = tx.AddCertificate(store.Certificate{
+		Serial: Serial(cert.SerialNumber), Gateway: g.ID, Fingerprint: pki.Fingerprint(cert),
+		NotBefore: cert.NotBefore.UnixMicro(), NotAfter: cert.NotAfter.UnixMicro(), IssuedAt: now,
+	})
+	return errors.Join(err, tell(tx, g.ID))
+}
+
+func (f *Fleet) refuse(ctx context.Context, from, token string, status int, reason, detail string) error {
+	err := f.c.Store.Do(ctx, store.Normal, func(tx *store.Tx) error {
+		return f.c.Audit(tx, Row{Who: "nobody", From: from, What: "enrol gateway", On: "token " + token, Refused: true, Why: reason})
+	})
+	if err != nil {
+		return fmt.Errorf("audit a refusal: %w", err)
+	}
+	return &Refusal{status, reason, detail}
+}

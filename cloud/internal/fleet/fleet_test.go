@@ -1,0 +1,284 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"wardline/cloud/internal/store"
+	"wardline/shared/link"
+	"wardline/shared/pki"
+)
+
+func (r *rig) refused(token, csr, reason string) {
+	r.t.Helper()
+	before := len(r.audit)
+	_, err := r.Enrol(r.t.Context(), token, csr, "192.0.2.1")
+	refusal, ok := errors.AsType[*Refusal](err)
+	if !ok || refusal.Reason != reason {
+		r.t.Errorf("enrolling: %v, want a refusal of reason %s", err, reason)
+	}
+	if len(r.audit) != before+1 || !r.audit[before].Refused || r.audit[before].Why != reason {
+		r.t.Errorf("audited %+v, want the refusal %s", r.audit[before:], reason)
+	}
+}
+
+func TestATokenEnrolsOneKeyOnceAndTheAnswerMayBeAskedForAgain(t *testing.T) {
+	r := newRig(t)
+	token, csr := r.token(0), newCSR(t)
+	first, err := r.Enrol(t.Context(), token, csr, "192.0.2.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Site != "north" || first.Gateway != "gw-7w" || first.Link != "wss://cloud.test:8444/link" || first.CA != string(r.ca.PEM()) {
+		t.Errorf("told %+v", first)
+	}
+	again, err := r.Enrol(t.Context(), token, csr, "192.0.2.1")
+	if err != nil {
+		t.Fatalf("the same key again, whose answer was lost: %v", err)
+	}
+	r.refused(token, newCSR(t), TokenUsed)
+	for text, good := range map[string]bool{again.Certificate: true, first.Certificate: false} {
+		cert, err := pki.ParseCertificate([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Admit(t.Context(), cert); (err == nil) != good {
+			t.Errorf("admitted with the first or second certificate: %v", err)
+		}
+	}
+}
+
+func TestTokensThatAreExpiredUnknownOrWrongAreRefusedAndAudited(t *testing.T) {
+	r := newRig(t)
+	expired := r.token(time.Hour)
+	r.pass(time.Hour)
+	r.refused(expired, newCSR(t), TokenExpired)
+	stranger := newRig(t).token(0)
+	r.refused(stranger, newCSR(t), UnknownToken)
+	r.refused("wl1.rubbish", newCSR(t), UnknownToken)
+	good, err := pki.ParseToken(r.token(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good.Secret = "guessed"
+	line, err := good.Line()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.refused(line, newCSR(t), UnknownToken)
+	r.refused(r.token(0), "no request", BadRequest)
+}
+
+func TestATokenIsBoundToWhatCanBe(t *testing.T) {
+	r := newRig(t)
+	for _, x := range []struct {
+		gateway string
+		wards   []string
+		life    time.Duration
+	}{{"GW", []string{"7w"}, 0}, {"gw", nil, 0}, {"gw", []string{"a/b"}, 0}, {"gw", []string{"7w"}, 365 * 24 * time.Hour}} {
+		if _, _, err := r.NewToken(t.Context(), x.gateway, x.wards, x.life, "operator"); err == nil {
+			t.Errorf("a token for %+v", x)
+		}
+	}
+}
+
+func TestOnlyCertificatesGivenHereAreAdmitted(t *testing.T) {
+	r := newRig(t)
+	cert := r.enrolled()
+	g, err := r.Admit(t.Context(), cert)
+	if err != nil || g.ID != "gw-7w" || len(g.Wards) != 1 {
+		t.Fatalf("admitted %+v, %v", g, err)
+	}
+	sign := func(site, id string) []byte {
+		text, err := r.ca.SignGateway([]byte(newCSR(t)), site, id, r.now, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	for name, text := range map[string][]byte{"a serial that was never given": sign("north", "gw-7w"), "another site": sign("south", "gw-7w")} {
+		before := len(r.audit)
+		other, err := pki.ParseCertificate(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.Admit(t.Context(), other)
+		if refusal, ok := errors.AsType[*link.Refusal](err); !ok || refusal.Reason != link.UnknownGateway || len(r.audit) != before+1 {
+			t.Errorf("%s: %v, audited %d", name, err, len(r.audit)-before)
+		}
+	}
+}
+
+func TestARevokedGatewayIsCutOffRefusedAndMayEnrolAgain(t *testing.T) {
+	r := newRig(t)
+	cert := r.enrolled()
+	r.up()
+	r.cut = nil
+	for range 2 {
+		if err := r.Revoke(t.Context(), "gw-7w", "anna", "192.0.2.9", "stolen"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.cut) == 0 || !strings.HasPrefix(r.cut[0], "gw-7w this gateway was revoked") {
+		t.Errorf("cut off %v", r.cut)
+	}
+	_, err := r.Admit(t.Context(), cert)
+	if refusal, ok := errors.AsType[*link.Refusal](err); !ok || refusal.Reason != link.Revoked || !refusal.Technician {
+		t.Errorf("admitted after it was revoked: %v", err)
+	}
+	if g := r.row(); g.RevokedAt == 0 || g.Link != store.LinkDown {
+		t.Errorf("its row is %+v", g)
+	}
+	if err := r.Revoke(t.Context(), "gw-9", "anna", "", ""); !errors.Is(err, ErrNotFound) {
+		t.Errorf("revoking nobody: %v", err)
+	}
+	if _, err := r.Admit(t.Context(), r.enrolled()); err != nil {
+		t.Errorf("enrolled again: %v", err)
+	}
+	if _, err := r.Admit(t.Context(), cert); err == nil {
+		t.Error("the revoked certificate is good again")
+	}
+}
+
+func TestARevocationByAnotherProcessEndsTheSession(t *testing.T) {
+	r := newRig(t)
+	r.enrolled()
+	r.up()
+	r.cut = nil
+	other := r.open()
+	other.c.Disconnect = func(string, string) {}
+	if err := other.Revoke(t.Context(), "gw-7w", "operator", "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cutRevoked(t.Context()); err != nil || len(r.cut) != 1 {
+		t.Errorf("cut off %v, %v", r.cut, err)
+	}
+}
+
+func TestAGatewayThatSaysNothingIsDownUntilItSpeaks(t *testing.T) {
+	r := newRig(t)
+	r.enrolled()
+	r.up()
+	look := func(want string) {
+		t.Helper()
+		if err := r.lookForSilent(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if g := r.row(); g.Link != want {
+			t.Errorf("the link is %s (%s), want %s", g.Link, g.LinkWhy, want)
+		}
+	}
+	r.pass(11 * time.Second)
+	look(store.LinkUp)
+	heard := r.now.Add(-11 * time.Second).UnixMicro()
+	r.pass(time.Second)
+	look(store.LinkDown)
+	if g := r.row(); g.LinkSince != heard {
+		t.Errorf("down since %d, want its last word %d", g.LinkSince, heard)
+	}
+	r.Heard("gw-7w")
+	look(store.LinkUp)
+	if err := r.Down(t.Context(), "gw-7w", "closed"); err != nil {
+		t.Fatal(err)
+	}
+	look(store.LinkDown)
+	if got := strings.Join(r.links, " "); got != "up down up down" {
+		t.Errorf("the board was told %s", got)
+	}
+}
+
+func TestAStartFindsNobodyConnected(t *testing.T) {
+	r := newRig(t)
+	r.enrolled()
+	r.up()
+	again := r.open()
+	if err := again.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if g := r.row(); g.Link != store.LinkDown || r.links[len(r.links)-1] != "down" {
+		t.Errorf("after a crash the link is %s, the board was told %v", g.Link, r.links)
+	}
+}
+
+func TestTopologyIsTakenForTheGatewaysOwnWardsAndChangesAreTold(t *testing.T) {
+	r := newRig(t)
+	r.enrolled()
+	r.up()
+	r.up()
+	err := r.c.Store.View(t.Context(), func(tx *store.Tx) error {
+		wards, err := tx.Wards()
+		if len(wards) != 1 || wards[0].ID != "7w" || len(wards[0].Beds) != 1 || wards[0].Beds[0].Limits[0].Value != 120 {
+			t.Errorf("wards are %+v", wards)
+		}
+		rows, ferr := tx.FeedAfter(0, 100)
+		told := 0
+		for _, row := range rows {
+			if row.Kind == WardChange {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("told of %d changes of wards, want 1", told)
+		}
+		return errors.Join(err, ferr)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) post(body string, from string) *httptest.ResponseRecorder {
+	q := httptest.NewRequest(http.MethodPost, "/enrol", strings.NewReader(body))
+	q.RemoteAddr = from + ":1234"
+	w := httptest.NewRecorder()
+	r.Handler().ServeHTTP(w, q)
+	return w
+}
+
+func TestEnrolOverHTTPAnswersWithACertificateOrAProblem(t *testing.T) {
+	r := newRig(t)
+	body, err := json.Marshal(map[string]string{"token": r.token(0), "csr": newCSR(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := r.post(string(body), "192.0.2.1")
+	var got Enrolled
+	if err := json.NewDecoder(w.Body).Decode(&got); err != nil || w.Code != http.StatusOK || got.Gateway != "gw-7w" {
+		t.Errorf("%d %+v, %v", w.Code, got, err)
+	}
+	for body, want := range map[string]int{"{": http.StatusBadRequest, `{"token":"x"}`: http.StatusBadRequest,
+		`{"token":"` + strings.Repeat("x", enrolBody) + `"}`: http.StatusRequestEntityTooLarge} {
+		w := r.post(body, "192.0.2.2")
+		var problem struct {
+			Status int
+			Reason string
+		}
+		if err := json.Unmarshal(bytes.TrimSpace(w.Body.Bytes()), &problem); err != nil || w.Code != want || problem.Status != want || problem.Reason == "" {
+			t.Errorf("%.20q: %d %+v, want %d", body, w.Code, problem, want)
+		}
+	}
+}
+
+func TestGuessingTokensIsSlowed(t *testing.T) {
+	r := newRig(t)
+	var codes []int
+	for range triesOfAddress + 2 {
+		codes = append(codes, r.post("{}", "192.0.2.1").Code)
+	}
+	if codes[triesOfAddress-1] == http.StatusTooManyRequests || codes[triesOfAddress] != http.StatusTooManyRequests {
+		t.Errorf("answered %v", codes)
+	}
+	if other := r.post("{}", "192.0.2.2"); other.Code == http.StatusTooManyRequests {
+		t.Error("another address was refused too")
+	}
+	r.pass(time.Minute)
+	if w := r.post("{}", "192.0.2.1"); w.Code == http.StatusTooManyRequests {
+		t.Error("still refused a minute later")
+	}
+}

@@ -1,0 +1,94 @@
+package fleet
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Bounds of POST /enrol, which anybody can reach.
+const (
+	enrolBody      = 16 << 10 // bytes
+	triesOfAddress = 10       // a minute, from one address
+	triesOfAll     = 300      // a minute
+)
+
+type enrolRequest struct {
+	Token string `json:"token"`
+	CSR   string `json:"csr"` // PEM
+}
+
+// Handler is POST /enrol: {"token": …, "csr": …} to [Enrolled], or a problem of
+// RFC 9457 with a reason.
+func (f *Fleet) Handler() http.Handler { return http.HandlerFunc(f.serveEnrol) }
+
+func (f *Fleet) serveEnrol(w http.ResponseWriter, r *http.Request) {
+	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		from = r.RemoteAddr
+	}
+	if !f.tries.allow(from, time.UnixMicro(f.c.Now())) {
+		w.Header().Set("Retry-After", "60")
+		problem(w, &Refusal{http.StatusTooManyRequests, TooMany, "too many tries: wait a minute"})
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, enrolBody))
+	if err != nil {
+		problem(w, &Refusal{http.StatusRequestEntityTooLarge, BadRequest, "the request is too large or was cut off"})
+		return
+	}
+	var ask enrolRequest
+	if err := json.Unmarshal(body, &ask); err != nil {
+		problem(w, &Refusal{http.StatusBadRequest, BadRequest, "the request is not JSON with token and csr"})
+		return
+	}
+	got, err := f.Enrol(r.Context(), ask.Token, ask.CSR, from)
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
+		problem(w, refusal)
+		return
+	}
+	if err != nil {
+		f.c.Log.Error("a gateway could not be enrolled", "error", err)
+		problem(w, &Refusal{http.StatusServiceUnavailable, "failed", "the cloud could not enrol the gateway now: try again"})
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	json.NewEncoder(w).Encode(got) // a client that has gone asks again
+}
+
+func problem(w http.ResponseWriter, r *Refusal) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(r.Status)
+	json.NewEncoder(w).Encode(map[string]any{
+		"type": "about:blank", "title": http.StatusText(r.Status), "status": r.Status, "detail": r.Detail, "reason": r.Reason,
+	})
+}
+
+// tries counts tries a minute, by address and in all. Its memory is bounded by
+// triesOfAll.
+type tries struct {
+	mu     sync.Mutex // guards what follows
+	minute int64
+	all    int
+	of     map[string]int
+}
+
+func (t *tries) allow(from string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m := now.Unix() / 60; m != t.minute || t.of == nil {
+		t.minute, t.all, t.of = m, 0, map[string]int{}
+	}
+	if t.all >= triesOfAll || t.of[from] >= triesOfAddress {
+		return false
+	}
+	t.all++
+	t.of[from]++
+	return true
+}
