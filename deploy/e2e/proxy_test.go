@@ -31,7 +31,7 @@ func newWire(t testing.TB, to string) *wire {
 	t.Helper()
 	w := &wire{to: to, conns: map[net.Conn]struct{}{}}
 	var err error
-	if w.listen, err = net.Listen("tcp", at(port(t))); err != nil {
+	if w.listen, err = net.Listen("tcp", at(0)); err != nil {
 		t.Fatal(err)
 	}
 	w.done.Go(w.accept)
