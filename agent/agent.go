@@ -50,10 +50,10 @@ func Run(ctx context.Context, c Config) error {
 	}
 	for {
 		err := run(ctx, c)
-		if !errors.Is(err, errRenamed) {
+		if !errors.Is(err, errRenamed) && !errors.Is(err, errDiskBack) {
 			return err
 		}
-		c.Log.Info("enrolled: going on under the new name")
+		c.Log.Info("beginning anew", "why", err)
 	}
 }
 
@@ -130,7 +130,7 @@ func (a *agent) run(ctx context.Context, socket net.Listener) error {
 	}
 	g.Go(func() error { return a.in.Run(ctx) })
 	g.Go(func() error { return a.loop.run(ctx) })
-	g.Go(func() error { return a.link.run(ctx) })
+	g.Go(func() error { return a.runLink(ctx) })
 	g.Go(func() error { return a.tell.station.Run(ctx) })
 	g.Go(func() error { return a.disk.run(ctx, func() int64 { return a.cfg.Clock().Wall }) })
 	g.Go(func() error {
@@ -139,6 +139,16 @@ func (a *agent) run(ctx context.Context, socket net.Listener) error {
 	})
 	a.cfg.Log.Info("started", "gateway", a.gateway, "wards", len(a.cfg.Wards), "broker", a.brokerURL())
 	return g.Wait()
+}
+
+// runLink keeps the link; without an outbox there is nothing that it could send.
+func (a *agent) runLink(ctx context.Context) error {
+	if a.disk.lacks == nil {
+		return a.link.run(ctx)
+	}
+	a.link.setOff("the outbox cannot be opened")
+	<-ctx.Done()
+	return nil
 }
 
 // maxBrokerPayload is above the protocol's 16 KiB, so that a relay which sends
@@ -192,7 +202,7 @@ func (a *agent) build() error {
 	a.tell = &teller{tail: tail, known: map[alert.ID]control.Line{}}
 	a.loop = &loop{
 		cfg: a.cfg, log: a.cfg.Log, ward: w, disk: a.disk, append: a.disk.Append, facts: a.facts, tell: a.tell, watch: watch,
-		calls: make(chan func(ward.Instant)), wake: make(chan struct{}, 1), kept: map[ward.BedKey]map[alert.ID]bool{}, relays: map[string]*control.Relay{}, relayOf: map[string]string{},
+		calls: make(chan func(ward.Instant)), wake: make(chan struct{}, 1), kept: map[ward.BedKey]map[alert.ID]bool{}, untold: map[ward.BedKey]struct{}{}, relays: map[string]*control.Relay{}, relayOf: map[string]string{},
 	}
 	a.loop.count = newCounters(a.cfg.Sources, func(source, reason, detail string) {
 		tail.say(control.Line{At: wall(), What: "set aside", Where: source, Text: reason + ": " + detail})

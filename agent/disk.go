@@ -2,11 +2,13 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
 	"wardline/agent/internal/outbox"
 	"wardline/shared/link"
+	"wardline/shared/sqlite"
 )
 
 // disk is the outbox that is in use. A damaged one is replaced while the agent
@@ -16,15 +18,26 @@ type disk struct {
 	options outbox.Options
 	box     atomic.Pointer[outbox.Outbox]
 	changed chan struct{} // holds one when the outbox was replaced: the link must begin anew
+
+	// lacks is why no outbox could be opened; nil when there is one. The ward is
+	// watched without: nothing is kept, acknowledged or sent then, and what is
+	// decided is shown as not yet durable.
+	lacks error
 }
 
+// errDiskBack ends a run that began without an outbox when there is one.
+var errDiskBack = errors.New("the outbox can be opened again")
+
+// openDisk fails only when a newer version of this program wrote what is there.
 func openDisk(dir string, o outbox.Options) (*disk, error) {
 	d := &disk{dir: dir, options: o, changed: make(chan struct{}, 1)}
 	box, err := outbox.Open(dir, o)
-	if err != nil {
+	if errors.Is(err, sqlite.ErrNewer) {
 		return nil, err
 	}
-	d.box.Store(box)
+	if d.lacks = err; err == nil {
+		d.box.Store(box)
+	}
 	return d, nil
 }
 
@@ -45,9 +58,27 @@ func (d *disk) reopen() (aside string, err error) {
 	return box.Quarantined, nil
 }
 
+// await fails with errDiskBack once an outbox can be opened, which the next run
+// does.
+func (d *disk) await(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retryEvery):
+		}
+		if box, err := outbox.Open(d.dir, d.options); err == nil {
+			return errors.Join(errDiskBack, box.Close())
+		}
+	}
+}
+
 // run tidies the outbox until ctx ends. Damage that it finds shows again at the
 // next commit, which mends it; the next outbox is tidied then.
 func (d *disk) run(ctx context.Context, wall func() int64) error {
+	if d.lacks != nil {
+		return d.await(ctx)
+	}
 	for {
 		box := d.box.Load()
 		if err := box.Run(ctx, wall); err == nil {
@@ -63,13 +94,39 @@ func (d *disk) run(ctx context.Context, wall func() int64) error {
 	}
 }
 
-func (d *disk) Close() error { return d.box.Load().Close() }
+func (d *disk) Close() error {
+	if d.lacks != nil {
+		return nil
+	}
+	return d.box.Load().Close()
+}
 
-func (d *disk) Append(c outbox.Commit) (outbox.Position, error) { return d.box.Load().Append(c) }
-func (d *disk) Seen(commandID string) bool                      { return d.box.Load().Seen(commandID) }
-func (d *disk) Stats() outbox.Stats                             { return d.box.Load().Stats() }
+func (d *disk) Append(c outbox.Commit) (outbox.Position, error) {
+	if d.lacks != nil {
+		return 0, d.lacks
+	}
+	return d.box.Load().Append(c)
+}
 
-// What the uplink needs.
+func (d *disk) Stats() outbox.Stats {
+	if d.lacks != nil {
+		return outbox.Stats{MaxBytes: d.options.MaxBytes}
+	}
+	return d.box.Load().Stats()
+}
+
+// damage is what was put aside and why; "" when nothing was.
+func (d *disk) damage() (aside, why string) {
+	if d.lacks != nil {
+		return "", ""
+	}
+	box := d.box.Load()
+	return box.Quarantined, box.Damage
+}
+
+// What the link needs. There is none while there is no outbox.
+
+func (d *disk) Seen(commandID string) bool { return d.box.Load().Seen(commandID) }
 
 func (d *disk) Lanes() []link.LaneState { return d.box.Load().Lanes() }
 func (d *disk) Epoch() [16]byte         { return d.box.Load().Epoch() }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -55,11 +56,13 @@ type loop struct {
 
 	out       ward.Output
 	units     []*unit                           // what is not committed yet, oldest first; all but the last are closed
+	untold    map[ward.BedKey]struct{}          // beds that changed while the disk takes nothing
 	kept      map[ward.BedKey]map[alert.ID]bool // episodes that the outbox holds as open
 	lastSaved int64                             // Mono of the last checkpoint
 	retryAt   int64                             // Mono; 0 = the disk works
 	commits   uint64
 	failures  uint64
+	failure   string // the last one, in words
 }
 
 // unit is one commit in the making, and what waits for it.
@@ -170,6 +173,7 @@ func (l *loop) dropped() string {
 
 // step gives the ward one input and gathers what came of it.
 func (l *loop) step(now ward.Instant, in ward.Input) {
+	l.part(now)
 	l.out.Reset()
 	l.ward.Step(now, in, &l.out)
 	l.gather(now)
@@ -181,7 +185,7 @@ func (l *loop) gather(now ward.Instant) {
 	}
 	u := l.unit(now)
 	for _, e := range l.out.Events {
-		u.add(link.Alerts, link.AlertEvent, e.At, must(json.Marshal(e)))
+		u.event(e)
 		u.events = append(u.events, e)
 		u.urgent = true
 	}
@@ -192,7 +196,14 @@ func (l *loop) gather(now ward.Instant) {
 	for _, b := range l.out.Beds {
 		u.beds[b] = struct{}{}
 		u.urgent = true
+		if l.retryAt != 0 {
+			l.untold[b] = struct{}{}
+		}
 	}
+}
+
+func (u *unit) event(e alert.Event) {
+	u.add(link.Alerts, link.AlertEvent, e.At, must(json.Marshal(e)))
 }
 
 func (u *unit) add(lane link.Lane, kind link.Kind, observed int64, payload []byte) {
@@ -207,16 +218,28 @@ func must(b []byte, err error) []byte {
 	return b
 }
 
+// runsWith says whether wall and monotonic time run at now as they did in u.
+func (u *unit) runsWith(now ward.Instant) bool {
+	drift := (now.Wall - now.Mono) - (u.commit.Wall - u.commit.Mono)
+	return now.Boot == u.commit.Boot && drift < stepTolerance && drift > -stepTolerance
+}
+
+// part closes the open unit when the clock has stepped, while the ward still is
+// as that unit leaves it.
+func (l *loop) part(now ward.Instant) {
+	if n := len(l.units); n > 0 && !l.units[n-1].closed && !l.units[n-1].runsWith(now) {
+		l.close(l.units[n-1])
+	}
+}
+
 // unit is the open one. Within one unit wall and monotonic time run alike, so
 // that a replay finds each message's instant from the commit's.
 func (l *loop) unit(now ward.Instant) *unit {
-	if n := len(l.units); n > 0 {
+	l.part(now)
+	if n := len(l.units); n > 0 && !l.units[n-1].closed {
 		u := l.units[n-1]
-		drift := (now.Wall - now.Mono) - (u.commit.Wall - u.commit.Mono)
-		if !u.closed && now.Boot == u.commit.Boot && drift < stepTolerance && drift > -stepTolerance {
-			u.commit.Mono, u.commit.Wall, u.commit.Synchronised = now.Mono, now.Wall, now.Synchronised
-			return u
-		}
+		u.commit.Mono, u.commit.Wall, u.commit.Synchronised = now.Mono, now.Wall, now.Synchronised
+		return u
 	}
 	u := &unit{began: now.Mono, beds: map[ward.BedKey]struct{}{}}
 	u.commit.Boot, u.commit.Mono, u.commit.Wall, u.commit.Synchronised = now.Boot, now.Mono, now.Wall, now.Synchronised
@@ -246,7 +269,8 @@ func (l *loop) untilFlush() time.Duration {
 }
 
 // flush commits what is due, oldest first. A commit that fails stays, with all
-// that came after it, and is tried again as it was.
+// that came after it, and is tried again as it was; the ward is shown what they
+// hold all the same, marked not yet durable.
 func (l *loop) flush() {
 	now := l.cfg.Clock()
 	for l.due(now.Mono) {
@@ -254,20 +278,58 @@ func (l *loop) flush() {
 		if !u.closed {
 			l.close(u)
 		}
-		alarm := l.tellIfSlow(u)
 		err := l.keep(u)
-		alarm.Stop()
+		if errors.Is(err, outbox.ErrDamaged) {
+			if err = l.renew(now); err == nil {
+				u = l.units[0]
+				err = l.keep(u)
+			}
+		}
 		if err != nil {
-			l.failures++
-			l.retryAt = now.Mono + retryEvery.Microseconds()
-			l.log.Error("commit failed and is kept", "error", err, "frames", len(u.commit.Frames), "records", len(u.commit.Records))
-			l.tell.beds(u.beds, l.ward, now, false)
-			l.facts.set("disk_failing", true, err.Error())
-			return
+			l.failed(now, err)
+			break
 		}
 		l.units = l.units[1:]
 		l.settled(u, now)
 	}
+	if len(l.untold) > 0 {
+		l.show(l.untold, now)
+		clear(l.untold)
+	}
+}
+
+// failed notes that the oldest unit could not be committed. It is said again when
+// the reason changes, and once a minute.
+func (l *loop) failed(now ward.Instant, err error) {
+	l.failures++
+	first := l.retryAt == 0
+	l.retryAt = now.Mono + retryEvery.Microseconds()
+	if first {
+		for _, u := range l.units {
+			maps.Copy(l.untold, u.beds)
+		}
+	}
+	if first || err.Error() != l.failure || l.failures%60 == 0 {
+		l.failure = err.Error()
+		l.log.Error("commit failed and is kept", "error", err, "failures", l.failures, "waiting", len(l.units))
+	}
+	l.facts.set("disk_failing", true, err.Error())
+}
+
+// show shows beds as they are in the ward, marked not yet durable where something
+// of them waits for the disk.
+func (l *loop) show(beds map[ward.BedKey]struct{}, now ward.Instant) {
+	l.tell.prepare(beds, l.ward, now, l.pending)()
+}
+
+// pending says whether something of a bed waits for the disk.
+func (l *loop) pending(b ward.BedKey) bool {
+	for _, u := range l.units {
+		if _, ok := u.beds[b]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // empty says that a unit has nothing to commit: its messages were set aside.
@@ -307,35 +369,62 @@ func (l *loop) episodes(b ward.BedKey) []outbox.Episode {
 	return out
 }
 
-// keep commits one unit. Damage makes a new file, which then gets all that is
-// in memory: every open episode and a checkpoint.
+// keep commits one unit. When that takes longer than slowCommit, the ward is
+// alerted meanwhile.
 func (l *loop) keep(u *unit) error {
 	if u.empty() {
 		return nil
 	}
+	early := l.tell.prepare(u.beds, l.ward, l.cfg.Clock(), l.pending)
+	over := make(chan struct{})
+	alarm := time.AfterFunc(slowCommit, func() { early(); close(over) })
 	_, err := l.append(u.commit)
-	if !errors.Is(err, outbox.ErrDamaged) {
-		return err
+	if !alarm.Stop() {
+		<-over // or what it shows would come after what is shown next
 	}
+	return err
+}
+
+// renew puts the damaged outbox aside and makes the first commit of a fresh one
+// from all that is in memory: what waits, every open episode, what the cloud must
+// have heard of each, and a checkpoint. What else the old one held for the cloud
+// is in the file that was put aside.
+func (l *loop) renew(now ward.Instant) error {
 	aside, err := l.disk.reopen()
 	if err != nil {
 		return err
 	}
 	l.log.Error("the outbox was damaged: a fresh one is begun", "aside", aside)
 	l.facts.set("storage_damaged", true, aside)
+	all := &unit{began: now.Mono, beds: map[ward.BedKey]struct{}{}, urgent: true, closed: true}
+	all.commit.Boot, all.commit.Mono, all.commit.Wall, all.commit.Synchronised = now.Boot, now.Mono, now.Wall, now.Synchronised
+	for _, u := range l.units {
+		all.take(u)
+	}
+	l.out.Reset()
+	l.ward.Retell(&l.out)
+	for _, e := range l.out.Events {
+		all.event(e)
+	}
 	clear(l.kept)
 	for _, b := range l.cfg.places() {
-		u.commit.Episodes = append(u.commit.Episodes, l.episodes(b)...)
+		all.beds[b] = struct{}{}
+		all.commit.Episodes = append(all.commit.Episodes, l.episodes(b)...)
 	}
-	u.commit.Checkpoint = l.ward.Save()
-	_, err = l.append(u.commit)
-	return err
+	all.commit.Checkpoint = l.ward.Save()
+	l.lastSaved = now.Mono
+	l.units = []*unit{all}
+	return nil
 }
 
-// tellIfSlow alerts the ward when the commit takes longer than slowCommit.
-func (l *loop) tellIfSlow(u *unit) *time.Timer {
-	early := l.tell.prepare(u.beds, l.ward, l.cfg.Clock(), false)
-	return time.AfterFunc(slowCommit, early)
+// take joins what a later unit holds to u, but for what its ward was like.
+func (u *unit) take(later *unit) {
+	u.commit.Frames = append(u.commit.Frames, later.commit.Frames...)
+	u.commit.Records = append(u.commit.Records, later.commit.Records...)
+	u.commit.Commands = append(u.commit.Commands, later.commit.Commands...)
+	u.acks = append(u.acks, later.acks...)
+	u.done = append(u.done, later.done...)
+	u.events = append(u.events, later.events...)
 }
 
 // settled is what a commit that is on the disk allows.
@@ -345,7 +434,7 @@ func (l *loop) settled(u *unit, now ward.Instant) {
 		l.retryAt = 0
 		l.facts.set("disk_failing", false, "")
 	}
-	l.tell.beds(u.beds, l.ward, now, true) // before hundreds of acknowledgements go the same way
+	l.show(u.beds, now) // before hundreds of acknowledgements go the same way
 	if len(u.commit.Records) > 0 {
 		select {
 		case l.wake <- struct{}{}:

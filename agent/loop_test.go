@@ -1,21 +1,27 @@
 package agent
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wardline/agent/internal/control"
 	"wardline/agent/internal/intake"
+	"wardline/agent/internal/local"
 	"wardline/agent/internal/outbox"
 	"wardline/agent/internal/ward"
 	"wardline/shared/alert"
 	"wardline/shared/link"
+	"wardline/shared/sqlite"
 )
 
 // bench is an agent without its goroutines: the test is the loop, and time.
@@ -287,4 +293,166 @@ func TestADamagedOutboxIsPutAsideAndMonitoringGoesOn(t *testing.T) {
 	if len(b.open("1")) != 1 || len(b.records(link.Alerts)) == 0 {
 		t.Error("after damage nothing is watched or kept")
 	}
+}
+
+// station gathers what the ward is shown, by topic.
+func (b *bench) station() map[string]string {
+	shown := map[string]string{}
+	b.a.tell.station = local.New(local.Config{
+		Gateway: "gw-1", Wards: []string{"7w"}, Link: func() (bool, int64) { return false, 0 }, Now: func() int64 { return b.now.Wall },
+		Publish: func(topic string, p []byte) error { shown[topic] = string(p); return nil },
+	})
+	return shown
+}
+
+func TestPromise2NewAlertsAreShownInTheWardForAsLongAsTheDiskTakesNothing(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	shown := b.station()
+	b.pass(3*time.Second, "S1", 72)
+	whole := b.a.loop.append
+	b.a.loop.append = func(outbox.Commit) (outbox.Position, error) { return 0, errors.New("the disk says no") }
+	b.pass(5*time.Second, "S1", 72) // the first failure is behind us
+	b.pass(30*time.Second, "S1", 190)
+	bed, ward := local.AlertsTopic("7w", "1"), local.AlertsTopic("7w", "")
+	if s := shown[bed]; !strings.Contains(s, `/hr-extreme-high"`) || !strings.Contains(s, `"durable":false`) {
+		t.Errorf("the bed's lamp is shown %s", s)
+	}
+	if s := shown[ward]; !strings.Contains(s, `/disk-failing"`) {
+		t.Errorf("the ward is shown %s", s)
+	}
+	b.a.loop.append = whole
+	b.pass(3*time.Second, "S1", 190)
+	if s := shown[bed]; !strings.Contains(s, `/hr-extreme-high"`) || strings.Contains(s, `"durable":false`) {
+		t.Errorf("once the disk works again, the lamp is shown %s", s)
+	}
+}
+
+func TestWhatASlowCommitShowsNeverComesAfterWhatIsShownNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), begin())
+		shown := b.station()
+		b.pass(3*time.Second, "S1", 72)
+		whole := b.a.loop.append
+		b.a.loop.append = func(c outbox.Commit) (outbox.Position, error) {
+			time.Sleep(slowCommit) // exactly as long as the ward waits
+			return whole(c)
+		}
+		b.pass(12*time.Second, "S1", 190)
+		synctest.Wait()
+		if s := shown[local.AlertsTopic("7w", "1")]; !strings.Contains(s, `/hr-extreme-high"`) || strings.Contains(s, `"durable":false`) {
+			t.Errorf("the lamp is left with %s", s)
+		}
+	})
+}
+
+func TestADamagedOutboxIsFollowedByOneThatHoldsAllThatIsInMemory(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(12*time.Second, "S1", 190)
+	before := b.open("1")
+	box := b.disk.box.Load()
+	b.a.loop.append = func(c outbox.Commit) (outbox.Position, error) {
+		if b.disk.box.Load() == box {
+			return 0, errors.New("the disk says no") // until it turns out to be damage
+		}
+		return b.disk.Append(c)
+	}
+	b.now.Wall += 3e6 // a step, so that what follows is a commit of its own
+	b.pass(12*time.Second, "S2", 190)
+	b.a.loop.append = b.disk.Append
+	box.Condemn(errors.New("a page is not what it was"))
+	b.pass(2*time.Second, "S1", 190)
+	if b.disk.box.Load() == box || len(b.a.loop.units) != 0 {
+		t.Fatalf("no fresh outbox was begun, or %d commits wait", len(b.a.loop.units))
+	}
+	// A cloud that heard nothing of the old one knows every alert as the ward does.
+	heard := map[alert.ID]alert.Alert{}
+	for _, r := range b.records(link.Alerts) {
+		var e alert.Event
+		if err := json.Unmarshal(r.Payload, &e); err != nil {
+			t.Fatal(err)
+		}
+		a, err := alert.Apply(heard[e.Alert], e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard[e.Alert] = a
+	}
+	open := append(append(b.open("1"), b.open("2")...), b.open("")...)
+	if len(open) < 3 || open[0].ID != before[0].ID {
+		t.Fatalf("open: %+v", open)
+	}
+	for _, a := range open {
+		x := heard[a.ID]
+		if x.Phase != a.Phase || x.RaisedAt != a.RaisedAt || x.Condition.Text != a.Condition.Text || x.N(alert.Gateway) != a.N(alert.Gateway) {
+			t.Errorf("of %s the cloud has\n%+v, the ward\n%+v", a.Condition.Rule, x, a)
+		}
+	}
+	next := start(t, b.crash(), Instant{Boot: 2, Mono: 5_000_000, Wall: b.now.Wall + 1e6, Synchronised: true})
+	if got := next.open("1"); len(got) == 0 || got[0].ID != before[0].ID {
+		t.Errorf("after a restart bed 1 has %+v", got)
+	}
+}
+
+// spoil changes the outbox of a data folder behind its back.
+func spoil(t *testing.T, dir, statement string) {
+	t.Helper()
+	db, err := sqlite.Open(filepath.Join(dir, "outbox.db"), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	err = db.Tx(context.Background(), func(tx *sql.Tx) error { _, err := tx.Exec(statement); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPromise10WhatWasKeptAndCannotBeReadKeepsNobodyUnwatched(t *testing.T) {
+	for name, statement := range map[string]string{
+		"frames":     `UPDATE batch SET frames = x'0900' WHERE n = (SELECT max(n) - 3 FROM batch)`,
+		"an episode": `UPDATE episode SET state = x'00'`,
+		"checkpoint": `UPDATE checkpoint SET state = x'00'`,
+		"a table":    `DROP TABLE checkpoint`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, t.TempDir(), begin())
+			b.pass(70*time.Second, "S1", 190)
+			dir := b.crash()
+			spoil(t, dir, statement)
+			for range 2 {
+				next := start(t, dir, Instant{Boot: 2, Mono: 5_000_000, Wall: b.now.Wall + 1e6, Synchronised: true})
+				next.pass(12*time.Second, "S1", 190)
+				if got := next.open("1"); len(got) == 0 || got[0].Condition.Rule != "hr-extreme-high" {
+					t.Errorf("bed 1 has %+v", got)
+				}
+				next.disk.Close()
+				b = next
+			}
+		})
+	}
+}
+
+func TestAWardIsWatchedWhileNoOutboxCanBeOpened(t *testing.T) {
+	dir := t.TempDir()
+	blocked := filepath.Join(dir, "outbox.db")
+	if err := os.MkdirAll(filepath.Join(blocked, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b := start(t, dir, begin())
+	shown := b.station()
+	b.pass(12*time.Second, "S1", 190)
+	if s := shown[local.AlertsTopic("7w", "1")]; !strings.Contains(s, `/hr-extreme-high"`) || !strings.Contains(s, `"durable":false`) {
+		t.Errorf("the lamp is shown %s", s)
+	}
+	if s := b.a.disk.Stats(); s.MaxBytes != b.disk.options.MaxBytes {
+		t.Errorf("the disk says %+v of itself", s)
+	}
+	if err := os.RemoveAll(blocked); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		if err := b.disk.run(t.Context(), nil); !errors.Is(err, errDiskBack) {
+			t.Errorf("once it can be opened, the run ends with %v", err)
+		}
+	})
 }

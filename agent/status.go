@@ -127,7 +127,10 @@ func (a *agent) diskStatus(s *control.Status) {
 	for _, l := range d.Lanes {
 		s.Lanes = append(s.Lanes, control.Lane{Lane: l.Lane.String(), Last: l.Last, Pending: l.Pending(), Oldest: l.Oldest, Evicted: uint64(l.Evicted)})
 	}
-	if box := a.disk.box.Load(); box.Quarantined != "" {
-		s.Trouble = append(s.Trouble, fmt.Sprintf("the outbox was damaged (%s) and put aside as %s; what it still owed the cloud is in it", box.Damage, box.Quarantined))
+	if aside, why := a.disk.damage(); aside != "" {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the outbox was damaged (%s) and put aside as %s; what it still owed the cloud is in it", why, aside))
+	}
+	if err := a.disk.lacks; err != nil {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the ward is watched, but nothing is kept or sent: %v", err))
 	}
 }

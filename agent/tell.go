@@ -18,19 +18,14 @@ type teller struct {
 	known   map[alert.ID]control.Line // what open alerts are, for lines about them; the loop's
 }
 
-// beds shows the alerts of beds as they are now.
-func (t *teller) beds(beds map[ward.BedKey]struct{}, w *ward.Ward, now ward.Instant, durable bool) {
-	t.prepare(beds, w, now, durable)()
-}
-
-// prepare makes what beds would show; the returned function shows it, from any
-// goroutine.
-func (t *teller) prepare(beds map[ward.BedKey]struct{}, w *ward.Ward, now ward.Instant, durable bool) func() {
+// prepare makes what shows the alerts of beds as they are now; the returned
+// function shows it, from any goroutine.
+func (t *teller) prepare(beds map[ward.BedKey]struct{}, w *ward.Ward, now ward.Instant, pending func(ward.BedKey) bool) func() {
 	payloads := make(map[ward.BedKey][]byte, len(beds))
 	for b := range beds {
 		var open []local.Open
 		for _, a := range w.Alerts(b.Ward, b.Bed) {
-			open = append(open, local.Open{Alert: a, Durable: durable})
+			open = append(open, local.Open{Alert: a, Durable: !pending(b)})
 		}
 		payloads[b] = local.Alerts(b.Ward, b.Bed, now.Wall, open, false)
 	}

@@ -95,7 +95,7 @@ func (o *Outbox) append(c *Commit) (Position, error) {
 	next := o.state()
 	at := next.last + 1
 	err := o.db.Tx(context.Background(), func(tx *sql.Tx) error {
-		if err := o.giveWay(tx, &next, c.Wall, cost(o.enc, c.Records)); err != nil {
+		if err := o.giveWay(tx, &next, c.ageAt(), cost(o.enc, c.Records)); err != nil {
 			return err
 		}
 		return o.insert(tx, &next, c)

@@ -9,6 +9,7 @@ import (
 
 	"wardline/shared/link"
 	"wardline/shared/link/linkpb"
+	"wardline/shared/sqlite"
 )
 
 // How much gives way in one transaction, so that no commit waits for long. A
@@ -58,7 +59,7 @@ func (o *Outbox) look(mono int64) {
 // that need little. What they free the commit can use. A disk that is full of
 // other things can still be too full for it.
 func (o *Outbox) makeRoom(c *Commit) error {
-	if _, err := o.db.Checkpoint(context.Background(), true); err != nil {
+	if _, err := o.db.Checkpoint(context.Background(), true); err != nil && !sqlite.Full(err) {
 		return err
 	}
 	s := o.state()
@@ -66,7 +67,7 @@ func (o *Outbox) makeRoom(c *Commit) error {
 	for {
 		next := o.state()
 		before := next.bytes()
-		err := o.db.Tx(context.Background(), func(tx *sql.Tx) error { return o.giveWay(tx, &next, c.Wall, 0) })
+		err := o.db.Tx(context.Background(), func(tx *sql.Tx) error { return o.giveWay(tx, &next, c.ageAt(), 0) })
 		if err != nil {
 			return err
 		}
@@ -77,8 +78,21 @@ func (o *Outbox) makeRoom(c *Commit) error {
 	}
 }
 
+// aSetClock is a time (2025) before which no gateway was: what claims to be older
+// was written by a clock that nobody had set, and has no age.
+const aSetClock = 1_735_689_600_000_000
+
+// ageAt is the wall time by which things are too old: 0, so that nothing is, while
+// the clock cannot be believed.
+func (c *Commit) ageAt() int64 {
+	if !c.Synchronised {
+		return 0
+	}
+	return c.Wall
+}
+
 // giveWay makes room for a commit that brings more bytes: it deletes what the
-// cloud has, what is too old, and then, while everything together is over its
+// cloud has, what is too old at wall, and then, while everything together is over its
 // bytes, frames before the checkpoint, waves, vitals, and at last frames after
 // the checkpoint. Alerts and status never give way.
 func (o *Outbox) giveWay(tx *sql.Tx, s *state, wall, more int64) error {
@@ -90,7 +104,7 @@ func (o *Outbox) giveWay(tx *sql.Tx, s *state, wall, more int64) error {
 	}
 	for _, id := range []link.Lane{link.Waves, link.Vitals} {
 		l := &s.lanes[id]
-		if l.oldest != 0 && l.oldest < wall-o.opt.MaxRecordAge.Microseconds() {
+		if l.oldest >= aSetClock && l.oldest < wall-o.opt.MaxRecordAge.Microseconds() {
 			if err := l.evict(tx, id, 0, wall-o.opt.MaxRecordAge.Microseconds(), "age"); err != nil {
 				return err
 			}

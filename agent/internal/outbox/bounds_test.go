@@ -49,7 +49,7 @@ func taken(t *testing.T, box *Outbox, id link.Lane) (got, lost uint64) {
 func fill(t *testing.T, box *Outbox, from, n int, checkpointEvery int) {
 	t.Helper()
 	for i := from; i < from+n; i++ {
-		c := Commit{Mono: int64(i), Wall: t0 + int64(i)*1e6, Frames: frames(10), Records: records(link.Vitals, 5*i, 5, 200)}
+		c := Commit{Mono: int64(i), Wall: t0 + int64(i)*1e6, Synchronised: true, Frames: frames(10), Records: records(link.Vitals, 5*i, 5, 200)}
 		c.Records = append(c.Records, records(link.Alerts, i, 1, 50)...)
 		if i%checkpointEvery == 0 {
 			c.Checkpoint = []byte("ward")
@@ -155,7 +155,7 @@ func TestFramesLeaveWhenTheyAreOld(t *testing.T) {
 func TestSummariesThatAreTooOldAreDeclaredMissing(t *testing.T) {
 	box := openT(t, t.TempDir(), Options{MaxRecordAge: 50 * time.Second})
 	for i := range 100 {
-		appendT(t, box, Commit{Mono: int64(i), Wall: t0 + int64(i)*1e6, Records: records(link.Vitals, i, 1, 20)})
+		appendT(t, box, Commit{Mono: int64(i), Wall: t0 + int64(i)*1e6, Synchronised: true, Records: records(link.Vitals, i, 1, 20)})
 	}
 	if got, lost := taken(t, box, link.Vitals); got < 50 || got > 52 || got+lost != 100 {
 		t.Errorf("%d are there and %d missing, want about 50 each", got, lost)
@@ -219,5 +219,20 @@ func TestAnAlertFindsRoomOnAFullDisk(t *testing.T) {
 	}
 	if got, lost := taken(t, box, link.Alerts); got != 201 || lost != 0 {
 		t.Errorf("%d alerts are there and %d missing, want 201 and none", got, lost)
+	}
+}
+
+func TestNothingIsTooOldByAClockThatNobodyHasSet(t *testing.T) {
+	box := openT(t, t.TempDir(), Options{MaxFrameAge: 10 * time.Second, MaxRecordAge: 50 * time.Second})
+	const y2001 = int64(978_307_200_000_000)
+	before := Commit{Mono: 1, Wall: y2001, Records: []Record{{Lane: link.Vitals, Kind: link.VitalsSummary, Observed: y2001}}}
+	appendT(t, box, before)
+	jumped := Commit{Mono: 2, Wall: t0 + 1e15, Records: []Record{{Lane: link.Vitals, Kind: link.VitalsSummary, Observed: t0}}}
+	appendT(t, box, jumped)                                              // ahead, and not synchronised
+	appendT(t, box, Commit{Mono: 3, Wall: t0})                           // still not
+	appendT(t, box, Commit{Mono: 4, Wall: t0 + 1e6, Synchronised: true}) // set at last
+	appendT(t, box, Commit{Mono: 5, Wall: t0 + 2e6, Synchronised: true})
+	if got, lost := taken(t, box, link.Vitals); got != 2 || lost != 0 {
+		t.Errorf("%d summaries are there and %d gave way, want both there", got, lost)
 	}
 }

@@ -98,9 +98,9 @@ func readCommands(db *sql.DB) (map[string]int64, error) {
 }
 
 // Load returns what a restart goes on from: the last checkpoint (nil when there
-// is none) with its place, and the open episodes' states. Replay then begins
-// with Frames(at).
-func (o *Outbox) Load() (checkpoint []byte, at Position, open [][]byte, err error) {
+// is none) with its place, and the open episodes. Replay then begins with
+// Frames(at).
+func (o *Outbox) Load() (checkpoint []byte, at Position, open []Episode, err error) {
 	tx, err := o.db.Read.BeginTx(context.Background(), &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return nil, 0, nil, fmt.Errorf("load: %w", err)
@@ -110,17 +110,17 @@ func (o *Outbox) Load() (checkpoint []byte, at Position, open [][]byte, err erro
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return nil, 0, nil, fmt.Errorf("load the checkpoint: %w", o.damaged(err))
 	}
-	rows, err := tx.Query(`SELECT state FROM episode ORDER BY id`)
+	rows, err := tx.Query(`SELECT id, state FROM episode ORDER BY id`)
 	if err != nil {
 		return nil, 0, nil, fmt.Errorf("load open episodes: %w", o.damaged(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var state []byte
-		if err := rows.Scan(&state); err != nil {
+		e := Episode{Open: true}
+		if err := rows.Scan(&e.ID, &e.State); err != nil {
 			return nil, 0, nil, fmt.Errorf("load open episodes: %w", o.damaged(err))
 		}
-		open = append(open, state)
+		open = append(open, e)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, 0, nil, fmt.Errorf("load open episodes: %w", o.damaged(err))

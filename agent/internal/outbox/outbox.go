@@ -321,7 +321,14 @@ func (o *Outbox) damaged(err error) error {
 	if !sqlite.Corrupt(err) {
 		return err
 	}
-	err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	return o.Condemn(err)
+}
+
+// Condemn says that the file is of no use, for the given reason: the next Open
+// puts it aside, and every Append until then fails with ErrDamaged, which Condemn
+// returns.
+func (o *Outbox) Condemn(why error) error {
+	err := fmt.Errorf("%w: %w", ErrDamaged, why)
 	o.mu.Lock()
 	o.bad = err
 	o.mu.Unlock()

@@ -105,8 +105,8 @@ func TestWhatAppendReturnedForIsThereAfterACrash(t *testing.T) {
 	if err != nil || string(checkpoint) != "ward" || from != at {
 		t.Fatalf("loaded %q at %d, %v", checkpoint, from, err)
 	}
-	if len(open) != 1 || string(open[0]) != "B2" {
-		t.Errorf("open episodes %q, want B2 alone", open)
+	if len(open) != 1 || open[0].ID != "b" || string(open[0].State) != "B2" {
+		t.Errorf("open episodes %+v, want b alone, as B2", open)
 	}
 	if !again.Seen("c1") || again.Seen("c2") {
 		t.Error("the command that was seen is not known, or another is")
