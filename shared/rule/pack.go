@@ -51,6 +51,7 @@ type Rule struct {
 	Code     string // MDC reference identifiers, event/source
 	Priority alert.Priority
 	Family   string // of the rules of a family that are true, the worst is told
+	Rank     int    // of two with the same priority in a family, the one with the higher is worse
 	When     string
 	For      int64
 	Until    string // "" means: not when

@@ -32,7 +32,7 @@ const second = int64(1e6)
 var (
 	packKeys  = []string{"pack", "version", "for", "kind", "limits", "rules"}
 	limitKeys = []string{"default", "min", "max", "unit"}
-	ruleKeys  = []string{"id", "about", "says", "code", "priority", "family", "when", "for", "until", "until_for",
+	ruleKeys  = []string{"id", "about", "says", "code", "priority", "family", "rank", "when", "for", "until", "until_for",
 		"unless", "unless_because", "latch", "escalate", "strip", "test"}
 
 	namePattern  = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
@@ -176,6 +176,12 @@ func (d *document) rule(n ast.Node, kind alert.Kind) Rule {
 	r.Priority = d.priority(f["priority"])
 	if f["family"] != nil {
 		r.Family = d.name(n, f["family"], "family")
+	}
+	if f["rank"] != nil {
+		rank := d.number(f["rank"], "rank")
+		if r.Rank = int(rank); r.Family == "" || rank < 1 || rank > maxRules || float64(r.Rank) != rank {
+			d.fail(f["rank"], "rank is a rule's place in its family, a whole number from 1: the higher is the worse")
+		}
 	}
 	for i, key := range []string{"when", "until", "unless"} {
 		text := d.text(f[key], key)

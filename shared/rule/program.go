@@ -59,7 +59,9 @@ func Compile(packs []*Pack, overrides map[string]float64) (*Program, error) {
 			}
 		}
 	}
-	p.families()
+	if err := p.families(); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -118,7 +120,7 @@ func (p *Program) add(k *Pack, r *Rule) (err error) {
 		return err
 	}
 	h := fnv.New32a()
-	fmt.Fprint(h, r.ID, r.When, r.For, r.Until, r.UntilFor, r.Unless, r.Family, r.Priority, r.Escalate, c.when.ops, c.until.ops)
+	fmt.Fprint(h, r.ID, r.When, r.For, r.Until, r.UntilFor, r.Unless, r.Family, r.Rank, r.Priority, r.Escalate, c.when.ops, c.until.ops)
 	c.mark = h.Sum32()
 	p.rules = append(p.rules, c)
 	if scope == Sensor {
@@ -129,8 +131,9 @@ func (p *Program) add(k *Pack, r *Rule) (err error) {
 }
 
 // families orders each family: a higher priority is worse, and of the same
-// priority the one that comes later in the packs.
-func (p *Program) families() {
+// priority the higher rank. Two that neither tells apart are refused, and so is
+// a milder one that escalates past a worse one that holds it back.
+func (p *Program) families() error {
 	for i := range p.rules {
 		r := &p.rules[i]
 		for j := range p.rules {
@@ -138,11 +141,27 @@ func (p *Program) families() {
 			if i == j || r.Family == "" || r.Family != o.Family || r.About != o.About {
 				continue
 			}
-			if o.Priority > r.Priority || o.Priority == r.Priority && j > i {
-				r.worse = append(r.worse, j)
+			switch top := r.top(); {
+			case o.Priority == r.Priority && o.Rank == r.Rank:
+				later := p.rules[max(i, j)]
+				return later.at.errorf("rules %s and %s of family %s have the same priority and rank: give the worse one a higher rank", p.rules[min(i, j)].ID, later.ID, r.Family)
+			case o.Priority < r.Priority || o.Priority == r.Priority && o.Rank < r.Rank:
+				continue
+			case top > o.Priority:
+				return r.at.errorf("rule %s escalates to %s, but rule %s, which supersedes it, has priority %s", r.ID, top, o.ID, o.Priority)
 			}
+			r.worse = append(r.worse, j)
 		}
 	}
+	return nil
+}
+
+// top is the highest priority that the rule's alert can have.
+func (r *Rule) top() alert.Priority {
+	if n := len(r.Escalate); n > 0 {
+		return r.Escalate[n-1].Priority
+	}
+	return r.Priority
 }
 
 // window is the slot of a window that was asked for before, or a new one.

@@ -38,7 +38,10 @@
 // # Families
 //
 // Of the rules of a family that are true, the worst is told: the one with the
-// highest priority, of equal ones the later. It supersedes a milder one, which
-// ends when the worse is raised, or is held back; when the worse ends and the
-// milder is still true, that is raised as a new episode.
+// highest priority, of equal ones the one with the higher rank (a whole number
+// from 1; a rule that gives none has 0). Where a rule stands in its pack counts
+// for nothing, and packs with two rules of one family that neither priority nor
+// rank tells apart are refused. The worst supersedes a milder one, which ends
+// when the worse is raised, or is held back; when the worse ends and the milder
+// is still true, that is raised as a new episode.
 package rule

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	"wardline/shared/vital"
@@ -177,6 +178,41 @@ func families(t *testing.T, p *Program, open map[int]bool) {
 			if seen[f]++; seen[f] > 1 {
 				t.Fatalf("two of family %s are open", f)
 			}
+		}
+	}
+}
+
+func TestAPlaceInAFamilyIsSaidAndDoesNotDependOnTheOrderInThePack(t *testing.T) {
+	rules := func(list ...string) string {
+		text := "pack: p\nversion: 1\nrules:\n"
+		for _, more := range list {
+			text += "  - {says: x, family: f, when: spo2 < 90, " + more + "}\n"
+		}
+		return text
+	}
+	const a, b = "id: a, priority: high, rank: 2", "id: b, priority: high, rank: 1"
+	for _, text := range []string{rules(a, b), rules(b, a)} {
+		k, err := Parse("p.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, _ := Compile([]*Pack{k}, nil)
+		s := p.NewState(Patient, staleAfter(10*second))
+		s.Set(Of(vital.SpO2), 70, 100*second)
+		got := s.Step(100*second, nil)
+		if len(got) != 1 || got[0].Kind != Raised || p.Rule(got[0].Rule).ID != "a" {
+			t.Errorf("of\n%s\ncame %+v, want a raised and nothing else", text, got)
+		}
+	}
+	for _, c := range []struct{ text, want string }{
+		{rules("id: a, priority: high", "id: b, priority: high"), "p.yaml:5:5: rules a and b of family f have the same priority and rank: give the worse one a higher rank"},
+		{rules(a, "id: b, priority: high, rank: 2"), "rules a and b of family f have the same priority and rank"},
+		{rules("id: a, priority: low, rank: 1.5"), "rank is a rule's place in its family, a whole number from 1"},
+		{rules("id: a, priority: low, escalate: [{after: 1m, priority: high}]", "id: b, priority: medium"), "rule a escalates to high, but rule b, which supersedes it, has priority medium"},
+		{strings.Replace(rules(a), "family: f, ", "", 1), "rank is a rule's place in its family"},
+	} {
+		if _, err := Parse("p.yaml", []byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s\ngives %v\nwant  %s", c.text, err, c.want)
 		}
 	}
 }

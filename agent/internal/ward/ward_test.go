@@ -218,6 +218,13 @@ func TestTheWorseSupersedesTheMilderAndLeavesItWhenItEnds(t *testing.T) {
 	}
 }
 
+func TestADeepDesaturationIsOneHighAlert(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(660, both(well))
+	s.seconds(120, both("hr=72 rr=16 spo2=70 temp=36.8 contact"))
+	s.expect("666s raised spo2-extreme-low")
+}
+
 func TestALatchedAlertThatIsRaisedAgainGivesWayToTheNewEpisode(t *testing.T) {
 	s := begin(t, config(t))
 	s.seconds(20, both("hr=170 contact"))
