@@ -193,6 +193,36 @@ func TestAnOverrideStaysWithinTheBounds(t *testing.T) {
 	}
 }
 
+func TestLimitsDoNotCross(t *testing.T) {
+	k, err := Builtin("adult-ward")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		limits map[string]float64
+		want   string
+	}{
+		{map[string]float64{"hr.high": 160}, "limit hr.extreme_high must be above hr.high, but 150 /min is not above 160 /min: raise hr.extreme_high (at most 220) or lower hr.high (at least 90)"},
+		{map[string]float64{"hr.high": 150}, "limit hr.extreme_high must be above hr.high, but 150 /min is not above 150 /min: raise hr.extreme_high (at most 220) or lower hr.high (at least 90)"},
+		{map[string]float64{"hr.high": 160, "hr.extreme_high": 180}, ""},
+		{map[string]float64{"spo2.low": 82}, "limit spo2.low must be above spo2.extreme_low, but 82 % is not above 82 %: raise spo2.low (at most 95) or lower spo2.extreme_low (at least 70)"},
+		{map[string]float64{"hr.low": 38}, "limit hr.low must be above hr.extreme_low, but 38 /min is not above 40 /min: raise hr.low (at most 70) or lower hr.extreme_low (at least 20)"},
+	} {
+		if _, err := Compile([]*Pack{k}, c.limits); c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != c.want) {
+			t.Errorf("%v: %v, want %s", c.limits, err, c.want)
+		}
+	}
+	rest := "rules:\n  - {id: r, says: x, priority: low, when: hr > 1}\n"
+	for text, want := range map[string]string{
+		"a.low: {default: 2, min: 1, max: 3, above: a.top}\n  a.top: {default: 2, min: 1, max: 3}": "p.yaml:4:3: limit a.low must be above a.top, but 2",
+		"a.low: {default: 2, min: 1, max: 3, above: a.tip}\n  a.top: {default: 1, min: 1, max: 3}": `p.yaml:4:3: limit a.low is above "a.tip", which the pack does not have: did you mean "a.top"?`,
+	} {
+		if _, err := Parse("p.yaml", []byte("pack: p\nversion: 1\nlimits:\n  "+text+"\n"+rest)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s\ngives %v\nwant  %s", text, err, want)
+		}
+	}
+}
+
 func TestACaseThatDoesNotHoldIsReported(t *testing.T) {
 	k, err := Parse("p.yaml", packOf("    when: hr > 120\n    for: 6s\n    test:\n      - {given: {hr: [130 for 1m]}, expect: raised at 7s}\n      - {given: {hr: [130 for 1m]}, expect: nothing}\n"))
 	if err != nil {

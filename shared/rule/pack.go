@@ -23,7 +23,16 @@ type Limit struct {
 	Value    float64 // the pack's default, or the override in a Program
 	Min, Max float64 // hard bounds, inclusive
 	Unit     string  // UCUM
+	Above    string  // a limit of the same pack that must be lower, whatever is overridden; "" for none
 	at       place
+}
+
+func (k *Pack) limitNames() []string {
+	var out []string
+	for _, l := range k.Limits {
+		out = append(out, l.Name)
+	}
+	return out
 }
 
 // Scope is what kind of thing a rule is about.

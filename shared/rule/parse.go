@@ -31,7 +31,7 @@ const second = int64(1e6)
 
 var (
 	packKeys  = []string{"pack", "version", "for", "kind", "limits", "rules"}
-	limitKeys = []string{"default", "min", "max", "unit"}
+	limitKeys = []string{"default", "min", "max", "unit", "above"}
 	ruleKeys  = []string{"id", "about", "says", "code", "priority", "family", "rank", "when", "for", "until", "until_for",
 		"unless", "unless_because", "latch", "escalate", "strip", "test"}
 
@@ -142,7 +142,7 @@ func (d *document) limit(name string, k, n ast.Node) Limit {
 	}
 	l := Limit{
 		Name: name, Value: d.number(f["default"], "default"), Min: d.number(f["min"], "min"), Max: d.number(f["max"], "max"),
-		Unit: d.text(f["unit"], "unit"), at: d.place(k),
+		Unit: d.text(f["unit"], "unit"), Above: d.text(f["above"], "above"), at: d.place(k),
 	}
 	if d.err == nil && !(l.Min <= l.Value && l.Value <= l.Max) {
 		d.fail(f["default"], "limit %s: the default %v is not between its bounds %v and %v", name, l.Value, l.Min, l.Max)

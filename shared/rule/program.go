@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -33,7 +34,8 @@ type compiled struct {
 }
 
 // Compile makes packs run, with overrides of their limits by name. Errors name
-// the place in the pack, or the override and the bound that it breaks.
+// the place in the pack, or the override and the bound or the limit that it
+// conflicts with.
 func Compile(packs []*Pack, overrides map[string]float64) (*Program, error) {
 	p := &Program{}
 	for _, k := range packs {
@@ -41,11 +43,20 @@ func Compile(packs []*Pack, overrides map[string]float64) (*Program, error) {
 			if contains(p.limitNames(), "limit."+l.Name) {
 				return nil, l.at.errorf("limit %s is defined twice", l.Name)
 			}
+			if l.Above != "" && !slices.ContainsFunc(k.Limits, func(o Limit) bool { return o.Name == l.Above }) {
+				return nil, l.at.errorf("limit %s is above %q, which the pack does not have: %s", l.Name, l.Above, meant(l.Above, k.limitNames()))
+			}
 			p.limits = append(p.limits, l)
 		}
 	}
+	if l, what := p.crossed(); what != "" {
+		return nil, l.at.errorf("%s", what)
+	}
 	if err := p.override(overrides); err != nil {
 		return nil, err
+	}
+	if _, what := p.crossed(); what != "" {
+		return nil, errors.New(what)
 	}
 	seen := map[string]bool{}
 	for _, k := range packs {
@@ -90,6 +101,20 @@ func (p *Program) override(overrides map[string]float64) error {
 		l.Value = x
 	}
 	return nil
+}
+
+// crossed finds a limit that is not above the one that it has to be above, and
+// says so; "" when there is none.
+func (p *Program) crossed() (Limit, string) {
+	for _, l := range p.limits {
+		for _, o := range p.limits {
+			if l.Above == o.Name && !(l.Value > o.Value) {
+				return l, fmt.Sprintf("limit %s must be above %s, but %v %s is not above %v %s: raise %s (at most %v) or lower %s (at least %v)",
+					l.Name, o.Name, l.Value, l.Unit, o.Value, o.Unit, l.Name, l.Max, o.Name, o.Min)
+			}
+		}
+	}
+	return Limit{}, ""
 }
 
 func (p *Program) limitNames() []string {

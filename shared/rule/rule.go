@@ -22,6 +22,17 @@
 // instructions of a stack machine of two dozen, in which unknown is a flag.
 // Window calls become slots on the way. Limits become constants.
 //
+// # Limits
+//
+// A limit has a default, the bounds within which a ward or a patient may override
+// it, and a unit:
+//
+//	hr.high: {default: 120, min: 90, max: 180, unit: /min, above: hr.low}
+//
+// above names a limit of the same pack than which this one stays higher. An
+// override that breaks a bound or that order is refused, so that nothing is
+// extreme which is not even high. Overrides of a ward and of its patient count together.
+//
 // # Three-valued logic
 //
 // Kleene's: true or unknown is true, false and unknown is false, anything else
