@@ -129,7 +129,6 @@ const (
 	DiskFailing
 	ClockUnsynchronised
 	StorageDamaged
-	ConfigurationRefused
 	NewerFrames
 	inputs
 
@@ -176,7 +175,6 @@ var meanings = func() (m [inputs]meaning) {
 	m[DiskFailing] = meaning{"disk_failing", truth, "", gateway}
 	m[ClockUnsynchronised] = meaning{"clock_unsynchronised", truth, "", gateway}
 	m[StorageDamaged] = meaning{"storage_damaged", truth, "", gateway}
-	m[ConfigurationRefused] = meaning{"configuration_refused", truth, "", gateway}
 	m[NewerFrames] = meaning{"newer_frames", truth, "", gateway}
 	return m
 }()

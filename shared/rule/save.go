@@ -6,8 +6,9 @@ import (
 	"math"
 )
 
-// stateVersion is the first byte of a saved state.
-const stateVersion = 1
+// stateVersion is the first byte of a saved state. It changes with the numbers
+// of inputs, too.
+const stateVersion = 2
 
 // ErrState means that a saved state cannot be read.
 var ErrState = errors.New("saved rule state cannot be read")
