@@ -18,7 +18,7 @@ const (
 	Tachycardia  EpisodeKind = "tachycardia"  // heart rate goes to 156
 	Desaturation EpisodeKind = "desaturation" // SpO2 sinks to 84
 	Apnoea       EpisodeKind = "apnoea"       // no breath; the rate sinks below 8 within 8 s
-	Asystole     EpisodeKind = "asystole"     // flat ECG on good contact; no heart rate 4 s later
+	Asystole     EpisodeKind = "asystole"     // flat ECG on good contact; no heart rate from 4 s after the last beat on
 	LeadOff      EpisodeKind = "lead_off"     // electrode RA is off; no heart or respiration rate
 	Silent       EpisodeKind = "silent"       // nothing reaches the broker; it is sent afterwards
 	BatteryLow   EpisodeKind = "battery_low"  // 8 percent left

@@ -13,7 +13,9 @@ import (
 // Player sends a recording as a sensor would have: its ECG resampled to
 // SampleUS at ECGScale, the heart rate of its annotated beats where there are
 // any, and each annotated change of rhythm as an event. It measures nothing
-// itself. It is not for use by several goroutines.
+// itself: of a recording without beats it says nothing of contact either, since
+// good contact without a heart rate is a patient in danger (SPEC §4.6). It is not
+// for use by several goroutines.
 type Player struct {
 	Loop bool // begin again at the end
 
@@ -75,7 +77,9 @@ func NewPlayer(id Identity, rec *wfdb.Record, from time.Duration) (*Player, erro
 	}
 	p.seek()
 	p.battery(90)
-	p.contact(pb.Contact_CONTACT_GOOD, 0)
+	if p.hasHR {
+		p.contact(pb.Contact_CONTACT_GOOD, 0)
+	}
 	return p, nil
 }
 

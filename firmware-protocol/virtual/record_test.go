@@ -112,6 +112,9 @@ func TestARecordingWithoutBeatsHasNoHeartRate(t *testing.T) {
 	if len(f.Readings) != 0 || len(f.Waveforms) != 2 || f.Waveforms[0].Lead == f.Waveforms[1].Lead {
 		t.Errorf("got %d readings, %d waveforms", len(f.Readings), len(f.Waveforms))
 	}
+	if f.State.Contact != pb.Contact_CONTACT_UNKNOWN || f.State.LeadsOff != nil {
+		t.Errorf("it says that a heart rate could be found: %v", f.State)
+	}
 	if len(f.Events) != 1 || f.Events[0].Kind != pb.Event_KIND_RHYTHM_NOTE {
 		t.Errorf("the rhythm that holds at the begin is missing: %v", f.Events)
 	}

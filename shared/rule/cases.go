@@ -101,6 +101,8 @@ func (s *State) give(in Input, list []Stretch, t int64) {
 			continue
 		}
 		switch {
+		case x.Gone:
+			s.Gone(in.Vital(), caseStart+t)
 		case !x.Absent:
 			s.Set(in, x.Value, caseStart+t)
 		case in.Vital() == 0:

@@ -14,12 +14,13 @@ const (
 	opInput
 	opKeep
 
-	// Of a window's slot; opAge of an input.
+	// Of a window's slot; opAge and opGone of an input.
 	opMean
 	opMin
 	opMax
 	opDelta
 	opAge
+	opGone
 
 	opNot
 	opNeg
@@ -74,7 +75,7 @@ func (s *State) evaluate(e *expression, now int64) truthValue {
 			} else {
 				stack[top&(maxDepth-1)] = value{}
 			}
-		case o.code <= opAge:
+		case o.code <= opGone:
 			top++
 			stack[top&(maxDepth-1)] = s.load(o, now)
 		case o.code <= opNeg:
@@ -108,6 +109,9 @@ func (s *State) load(o *op, now int64) value {
 		return value{s.values[o.arg&31], s.known>>o.arg&1 != 0}
 	case opAge:
 		return value{float64(max(0, now-s.missed[o.arg&31])) / float64(second), s.begun != 0}
+	case opGone:
+		g := &s.gone[o.arg&31]
+		return value{float64(g.last-g.first) / float64(second), s.begun != 0}
 	}
 	w := &s.windows[o.arg]
 	if s.known>>w.spec.in&1 == 0 {

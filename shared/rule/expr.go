@@ -27,7 +27,7 @@ const (
 )
 
 // functions are the calls that expressions may make.
-var functions = map[string]code{"mean": opMean, "min": opMin, "max": opMax, "delta": opDelta, "age": opAge}
+var functions = map[string]code{"mean": opMean, "min": opMin, "max": opMax, "delta": opDelta, "age": opAge, "gone": opGone}
 
 // expression is what an expression was compiled to.
 type expression struct {
@@ -87,7 +87,7 @@ func (p *Program) config() *conf.Config {
 	windowed, plain := reflect.TypeFor[func(float64, string) float64](), reflect.TypeFor[func(float64) float64]()
 	for name, f := range functions {
 		t := windowed
-		if f == opAge {
+		if f == opAge || f == opGone {
 			t = plain
 		}
 		c.Functions[name] = &builtin.Function{Name: name, Types: []reflect.Type{t}}
@@ -305,8 +305,10 @@ func (c *expressionCompiler) call(x *ast.CallNode) {
 		return
 	}
 	c.out.reads |= 1 << in
-	if f == opAge {
-		c.out.ages |= 1 << in
+	if f == opAge || f == opGone {
+		if f == opAge {
+			c.out.ages |= 1 << in
+		}
 		c.push(op{code: f, arg: uint16(in)})
 		return
 	}

@@ -113,11 +113,16 @@ func TestExpressionsMeanWhatTheySay(t *testing.T) {
 		{"hr > limit.hr.high - 21", isTrue}, {"-hr < -99.5", isTrue}, {"hr / 0 > 1", unknown}, {"hr * 2 + 1 == 201", isTrue},
 		{"hr > spo2", isTrue}, {"rr > 1", unknown}, {"rr > 1 or hr > 99", isTrue}, {"rr > 1 and hr > 100", isFalse},
 		{"not (rr > 1)", unknown}, {`posture == "supine"`, isTrue}, {`posture != "prone"`, isTrue}, {"90 < hr and hr < 110", isTrue},
-		{"age(hr) == 3", isTrue}, {"age(rr) == 5", isTrue}, {"true or rr > 1", isTrue}, {"hr - (spo2 - 1) == 100 - 96", isTrue},
+		{"age(hr) == 3", isTrue}, {"gone(hr) == 0", isTrue}, {"gone(rr) == 2.5", isTrue}, {"gone(temp) == 0", isTrue}, {"age(rr) == 5", isTrue}, {"true or rr > 1", isTrue}, {"hr - (spo2 - 1) == 100 - 96", isTrue},
 	} {
 		s := state(t, strings.NewReplacer("true or", "contact or").Replace(c.when))
 		s.Begin(95 * second)
 		s.Set(Contact, 1, 97*second)
+		s.Gone(vital.HeartRate, 95*second)
+		s.Gone(vital.HeartRate, 96*second)
+		s.Gone(vital.RespRate, 96*second)
+		s.Gone(vital.RespRate, 98*second+second/2)
+		s.Set(Of(vital.RespRate), 16, 98*second) // older than the word that there is none
 		s.Set(Of(vital.HeartRate), 100, 97*second)
 		s.Set(Of(vital.SpO2), 97, 97*second)
 		s.Set(Of(vital.Posture), float64(vital.Supine), 97*second)
@@ -156,6 +161,7 @@ func TestAFaultInAPackSaysWhereAndWhatWasMeant(t *testing.T) {
 		{strings.Replace(string(packOf("    when: hr > 5\n")), "default: 120", "default: 12", 1), `is not between its bounds`},
 		{"pack: p\nversion: 1\nrules:\n  - &a {id: r}\n", `must be a mapping`},
 		{"pack: p\nversion: [\n", `p.yaml:`},
+		{string(packOf("    when: contact\n    test: [{given: {contact: [gone for 1m]}, expect: nothing}]\n")), `only a vital can be gone, not contact`},
 		{"", `one YAML document`},
 		{strings.Repeat("[", 250_000), `p.yaml:1:1: lines have at most`},
 		{strings.Repeat("[\n", 120_000), `brackets nest 200 deep`},

@@ -97,7 +97,8 @@ type Case struct {
 // Stretch is an input that keeps a value for a while, told once a second.
 type Stretch struct {
 	Value  float64
-	Absent bool
+	Absent bool  // nothing is said of it
+	Gone   bool  // the sensor says that it finds none
 	Lasts  int64 // µs
 }
 
@@ -122,6 +123,7 @@ const (
 	Silent                       // nothing came from the sensor for its silence bound
 	BatteryLow                   // the sensor says so
 	Unwatched                    // how many vitals that are expected are absent
+	HRExpected                   // the sensor measures a heart rate: one that is absent is a danger
 	RelayOffline
 	BrokerLost
 	LinkLost
@@ -168,6 +170,7 @@ var meanings = func() (m [inputs]meaning) {
 	m[Silent] = meaning{"silent", truth, "", bed}
 	m[BatteryLow] = meaning{"battery_low", truth, "", bed}
 	m[Unwatched] = meaning{"unwatched", number, "", bed}
+	m[HRExpected] = meaning{"hr_expected", truth, "", bed}
 	m[RelayOffline] = meaning{"relay_offline", truth, "", [4]bool{Patient: true, Sensor: true, Relay: true}}
 	m[BrokerLost] = meaning{"broker_lost", truth, "", [4]bool{Patient: true, Sensor: true, Gateway: true}}
 	m[LinkLost] = meaning{"link_lost", truth, "", gateway}

@@ -285,7 +285,8 @@ func (d *document) testCase(n ast.Node) Case {
 	return c
 }
 
-// stretch reads "97 for 11m", "absent for 20s", "true for 1m", "supine for 1m".
+// stretch reads "97 for 11m", "absent for 20s", "gone for 20s", "true for 1m",
+// "supine for 1m".
 func stretch(in Input, text string) (Stretch, error) {
 	value, lasts, ok := strings.Cut(text, " for ")
 	long, err := duration(strings.TrimSpace(lasts))
@@ -296,6 +297,10 @@ func stretch(in Input, text string) (Stretch, error) {
 	switch value {
 	case "absent":
 		s.Absent = true
+	case "gone":
+		if s.Gone = true; in.Vital() == 0 {
+			return s, fmt.Errorf("only a vital can be gone, not %s", in)
+		}
 	case "true":
 		s.Value = 1
 	case "false":
@@ -303,7 +308,7 @@ func stretch(in Input, text string) (Stretch, error) {
 		if code, ok := vital.PostureByName(value); ok && meanings[in].sort == posture {
 			s.Value = float64(code)
 		} else if s.Value, err = strconv.ParseFloat(value, 64); err != nil {
-			return s, fmt.Errorf("%q is neither a value of %s nor absent", value, in)
+			return s, fmt.Errorf("%q is neither a value of %s nor absent or gone", value, in)
 		}
 	}
 	return s, nil

@@ -11,9 +11,12 @@
 //
 // The language is that part of expr's which is written with numbers, truths,
 // comparisons, + - * /, and, or, not, and the functions mean min max delta (of a
-// vital and a length such as "10m", over sensor time) and age (seconds since the
-// vital's last reading, or since it could be seen, whichever is later: see Begin). limit.hr.high is
-// a limit; a posture is compared with its name.
+// vital and a length such as "10m", over sensor time), age (seconds since the
+// vital's last reading, or since it could be seen, whichever is later: see Begin)
+// and gone (seconds over which the sensor has said, word after word, that it
+// looks for the vital and finds none; 0 when its last word was a value, or it said
+// nothing: see Gone). age and gone are unknown only of a subject that was never heard.
+// limit.hr.high is a limit; a posture is compared with its name.
 //
 // expr's lexer, parser and type checker are used as they are; its virtual machine
 // is not. Three-valued logic needs every operator to carry "unknown", which in

@@ -23,10 +23,10 @@ func (s *State) Save(b []byte) []byte {
 	w.ints(s.begun, s.changed, s.next)
 	w.bool(s.fresh)
 	for in := range inputs {
-		if s.known>>in&1 != 0 || s.at[in] != 0 || s.missed[in] != 0 {
+		if s.known>>in&1 != 0 || s.at[in] != 0 || s.missed[in] != 0 || s.gone[in].last != 0 {
 			w.uint(uint64(in) + 1)
 			w.float(s.values[in])
-			w.ints(s.at[in], s.missed[in])
+			w.ints(s.at[in], s.missed[in], s.gone[in].first, s.gone[in].last)
 		}
 	}
 	w.uint(0)
@@ -91,6 +91,7 @@ func (s *State) Load(b []byte) ([]byte, error) {
 			return nil, ErrState
 		}
 		s.values[in-1], s.at[in-1], s.missed[in-1] = r.float(), r.int(), r.int()
+		s.gone[in-1] = run{r.int(), r.int()}
 	}
 	for range r.count(maxWindows) {
 		s.loadWindow(&r)

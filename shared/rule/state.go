@@ -19,6 +19,7 @@ type State struct {
 	values  [maxInputs]float64
 	at      [maxInputs]int64
 	missed  [maxInputs]int64 // age() counts from here: at, later where nobody could see
+	gone    [maxInputs]run
 	known   uint64
 	begun   int64 // when the subject was first heard; 0 before
 	notes   map[Input]string
@@ -31,6 +32,10 @@ type State struct {
 	next    int64 // the first instant at which time alone changes something
 	fresh   bool  // no rule ran yet
 }
+
+// run is from when to when the sensor said, word after word, that it finds no
+// value; 0 and 0 when its last word was a value.
+type run struct{ first, last int64 }
 
 type phase uint8
 
@@ -73,34 +78,42 @@ func (s *State) Program() *Program { return s.p }
 
 // Begin tells that from at on the subject can be seen: it is heard for the first
 // time, or again after nobody could see it (it was silent, a lead was off).
-// age() counts from there for a vital that has not come since.
+// age() counts from there for a vital that has not come since, and gone() anew.
 func (s *State) Begin(at int64) {
 	if s.begun == 0 {
 		s.begun = at
 	}
 	for i := range s.missed {
 		s.missed[i] = max(s.missed[i], at)
+		if s.gone[i] != (run{}) {
+			s.gone[i] = run{}
+			s.touch(1<<i, at)
+		}
 	}
 	s.next = 0
 }
 
-// Excuse tells that nobody listened for so many µs: age() does not count them.
+// Excuse tells that nobody listened for so many µs: neither age() nor gone()
+// counts them.
 func (s *State) Excuse(span int64) {
 	for i := range s.missed {
 		s.missed[i] += span
+		if g := &s.gone[i]; g.last != 0 {
+			g.first, g.last = g.first+span, g.last+span
+		}
 	}
 	s.next = 0
 }
 
 // Set gives an input a value that holds from at on. A vital that is older than
-// the one it has is left out.
+// the one it has, or than the word that there is none, is left out.
 func (s *State) Set(in Input, x float64, at int64) {
 	bit := uint64(1) << in
 	if in.Vital() != 0 {
-		if at < s.at[in] {
+		if at < s.at[in] || at < s.gone[in].last {
 			return
 		}
-		s.at[in], s.missed[in] = at, max(s.missed[in], at)
+		s.at[in], s.missed[in], s.gone[in] = at, max(s.missed[in], at), run{}
 		if s.watched&bit != 0 {
 			s.sample(in, x, at)
 		}
@@ -122,6 +135,24 @@ func (s *State) Clear(in Input, at int64) {
 		s.known &^= bit
 		s.touch(bit, at)
 	}
+}
+
+// Gone tells that the sensor looked for a vital at an instant and found none: it
+// has no value from then on. gone() is the time from the first such word since
+// there was a value to the newest, so a single one, which an artefact can cause,
+// counts for nothing.
+func (s *State) Gone(v vital.Vital, at int64) {
+	in := Of(v)
+	g := &s.gone[in]
+	if at < s.at[in] || at < g.last {
+		return
+	}
+	if g.last == 0 {
+		g.first = at
+	}
+	g.last = at
+	s.known &^= 1 << in
+	s.touch(1<<in, at)
 }
 
 // Note gives an input words, which stand for it in texts. "" takes them back.

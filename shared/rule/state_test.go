@@ -92,12 +92,18 @@ func wander(r *rand.Rand, s *State, hold *[8]float64, at int64) {
 			lo, hi := [...]float64{0, 30, 75, 2, 33}[v], [...]float64{0, 170, 100, 40, 41}[v]
 			hold[v] = math.Round(lo + r.Float64()*(hi-lo))
 		}
-		if hold[v] != 0 && r.IntN(20) != 0 {
+		switch {
+		case hold[v] == 0:
+		case r.IntN(20) != 0:
 			s.Set(Of(v), hold[v], at)
+		case r.IntN(2) == 0:
+			for x := range int64(1 + r.IntN(5)) {
+				s.Gone(v, at+x*second)
+			}
 		}
 	}
 	if r.IntN(50) == 0 {
-		s.Set([]Input{Contact, LeadOff, Silent, BatteryLow}[r.IntN(4)], float64(r.IntN(2)), at)
+		s.Set([]Input{Contact, LeadOff, Silent, BatteryLow, HRExpected}[r.IntN(5)], float64(r.IntN(2)), at)
 	}
 	if r.IntN(50) == 0 {
 		s.Set(Unwatched, float64(r.IntN(2)), at)

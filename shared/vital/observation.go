@@ -17,7 +17,8 @@ type Observation struct {
 	Received int64 // when the gateway took it: µs UTC by the gateway's clock
 
 	Readings []Reading
-	Gone     []Vital // that have no value from At on, as the sensor says
+	Gone     []Vital // that have no value at At, as the sensor says
+	ECG      bool    // an ECG came with it
 	Contact  State   // does the sensor sit on skin well enough to measure
 	LeadsOff Leads   // electrodes that are off
 	Leads    bool    // the sensor said which leads are off, be it none

@@ -235,6 +235,20 @@ func TestAFrameIsReadIntoAnObservation(t *testing.T) {
 	}
 }
 
+func TestAnECGIsKnownByItsLead(t *testing.T) {
+	for lead, want := range map[biosensorpb.Mdc]bool{
+		biosensorpb.Mdc_MDC_ECG_ELEC_POTL: true, biosensorpb.Mdc_MDC_ECG_ELEC_POTL_II: true, biosensorpb.Mdc_MDC_ECG_ELEC_POTL_MCL: true,
+		biosensorpb.Mdc_MDC_PRIVATE_ECG_2: true, biosensorpb.Mdc_MDC_IMPED_TTHOR: false, biosensorpb.Mdc_MDC_PULS_OXIM_PLETH: false,
+	} {
+		m := decodeText(t, "wl/1/relay1/s001/frame", string(wire1(t, func(f *biosensorpb.Frame) {
+			f.Waveforms = []*biosensorpb.Waveform{{Lead: uint32(lead), IntervalNum: 4096, IntervalDen: 1, Scale: 5000}}
+		}, frame.Stamp{})))
+		if m.Reason != "" || m.Obs.ECG != want {
+			t.Errorf("%s: an ECG %v, want %v (%s %s)", lead, m.Obs.ECG, want, m.Reason, m.Detail)
+		}
+	}
+}
+
 func TestAFrameOfASensorWithoutTheTimeIsTimedByWhoReceivedIt(t *testing.T) {
 	unset := func(f *biosensorpb.Frame) { f.StartUs = 0 }
 	for _, c := range []struct {

@@ -2,6 +2,7 @@ package intake
 
 import (
 	"fmt"
+	"slices"
 
 	"wardline/firmware-protocol/biosensorpb"
 	"wardline/firmware-protocol/frame"
@@ -31,6 +32,7 @@ func decodeFrame(m *Message) {
 	o.Boot, o.Seq, o.Sequenced = f.Boot, f.Seq, true
 	start := frameStart(f, stamp, m.Received)
 	o.At = start + frame.Span(f).Microseconds()
+	o.ECG = slices.ContainsFunc(f.Waveforms, isECG)
 	for _, r := range f.Readings {
 		m.reading(r, start)
 	}
@@ -40,6 +42,13 @@ func decodeFrame(m *Message) {
 	if f.State != nil {
 		m.sensorState(f.State)
 	}
+}
+
+// isECG goes by the lead's code: ECG leads are terms 256 to 511 of partition 2
+// (ISO/IEEE 11073-10101), and ours (SPEC §4.7).
+func isECG(w *biosensorpb.Waveform) bool {
+	const first = uint32(biosensorpb.Mdc_MDC_ECG_ELEC_POTL)
+	return w.Lead >= first && w.Lead < first+256 || w.Lead == uint32(biosensorpb.Mdc_MDC_PRIVATE_ECG_2)
 }
 
 // frameStart is the time of the frame's clock_us (SPEC §5.2): the sensor's own;

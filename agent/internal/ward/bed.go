@@ -37,6 +37,7 @@ type heard struct {
 	LeadsOff    vital.Leads
 	LeadsSaid   bool
 	Battery     vital.State
+	ECG         bool                       // it has sent one
 	Latest      [vital.Count]vital.Reading `json:"-"` // kept by Save as a list
 }
 
@@ -101,8 +102,9 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 	}
 	b.readings(w, o.Readings, now, t, out)
 	for _, v := range o.Gone {
-		if b.Latest[v].At <= b.Newest {
-			b.state.Clear(rule.Of(v), t)
+		b.Seen |= 1 << v // what is looked for is measured
+		if b.Latest[v].At <= o.At {
+			b.state.Gone(v, t-max(0, now-o.At))
 		}
 	}
 	w.step(&b.subject, t, t, out)
@@ -145,6 +147,7 @@ func (b *bed) said(o *vital.Observation, t int64) {
 	if o.Leads {
 		b.LeadsSaid, b.LeadsOff = true, o.LeadsOff
 	}
+	b.ECG = b.ECG || o.ECG
 	if b.ContactSaid != was || b.LeadsOff != leads {
 		b.state.Note(rule.LeadOff, b.leadWords())
 	}
@@ -165,12 +168,21 @@ func (b *bed) said(o *vital.Observation, t int64) {
 	b.facts(t)
 }
 
-// facts gives the rules what the sensor said of its contact.
+// facts gives the rules what the sensor said of its contact, and whether it is
+// one that measures a heart rate.
 func (b *bed) facts(t int64) {
+	b.state.Set(rule.HRExpected, number01(b.expectsHR()), t)
 	if c := b.contact(); c != vital.NotSaid {
 		b.state.Set(rule.Contact, number01(c == vital.Good), t)
 		b.state.Set(rule.LeadOff, number01(b.leadOff()), t)
 	}
+}
+
+// expectsHR reports whether a heart rate that is absent is to be missed: the site
+// says that the sensor measures it, the sensor has measured it or looked for it,
+// or it sends an ECG and the site says nothing of what it measures.
+func (b *bed) expectsHR() bool {
+	return (b.expect|b.Seen)>>vital.HeartRate&1 != 0 || b.expect == 0 && b.ECG
 }
 
 // contact is what is known of the sensor's contact. A sensor that says nothing

@@ -106,6 +106,8 @@ func (s *script) observation(sensor, says string, at int64) *vital.Observation {
 				x, _ := vital.LeadByName(l)
 				o.LeadsOff |= x
 			}
+		case "ecg":
+			o.ECG = true
 		case "gone":
 			v, _ := vital.ByName(value)
 			o.Gone = append(o.Gone, v)
@@ -409,10 +411,109 @@ func TestAVitalThatTheSensorDoesNotFindIsGoneAtOnce(t *testing.T) {
 			t.Errorf("the heart rate is still shown as %v", r)
 		}
 	}
-	s.seconds(8, both(noRate+" gone=hr"))
+	s.seconds(3, both(noRate+" gone=hr"))
 	s.expect()
 	s.seconds(1, both(noRate+" gone=hr"))
+	s.expect("65s raised no-heart-rate")
+	if text := s.events[0].Condition.Text; text != "No heart rate for 5 s on good contact" {
+		t.Error(text)
+	}
+}
+
+// A sensor averages for 4 s after the last beat before it says that it finds
+// none; its frames are 244 samples of 4,096 µs. IEC 60601-2-27 allows 10 s in all.
+func TestAStandstillIsToldWithinTenSecondsOfTheLastBeat(t *testing.T) {
+	const frame, averages = 244 * 4096, 4 * tick
+	for beat := start + 30*tick; beat < start+31*tick; beat += tick / 50 {
+		s := begin(t, config(t))
+		for s.now.Wall < start+60*tick && len(s.events) == 0 {
+			s.now.Mono += frame
+			s.now.Wall += frame
+			says := noRate + " gone=hr"
+			if s.now.Wall < beat+averages {
+				says = well
+			}
+			s.step(Input{Observation: s.observation("s1", says, s.now.Wall)})
+			s.step(Input{Observation: s.observation("s2", well, s.now.Wall)})
+		}
+		if len(s.events) != 1 || s.events[0].Condition.Rule != "no-heart-rate" {
+			t.Fatalf("got %v", s.log())
+		}
+		if took := s.events[0].At - beat; took < 2*averages-tick/2 || took > 10*tick {
+			t.Errorf("a last beat %d ms into a second is told of after %d ms", (beat-start)/1000%1000, took/1000)
+		}
+	}
+}
+
+func TestANotFoundOfOneFrameIsNoStandstill(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(60, both(well))
+	for range 20 {
+		s.seconds(1, both(noRate+" gone=hr"))
+		s.seconds(7, both(noRate)) // an artefact: nothing is said of the heart rate
+		s.seconds(2, both(well))
+	}
+	s.expect()
+}
+
+func TestAHeartRateIsMissedOnlyOfASensorThatMeasuresOne(t *testing.T) {
+	const oximeter = "spo2=97 contact"
+	of := func(list ...vital.Vital) []vital.Vital { return list }
+	for _, c := range []struct {
+		name   string
+		expect []vital.Vital
+		says   string
+		want   []string
+	}{
+		{"an oximeter, as the site says", of(vital.SpO2), oximeter, nil},
+		{"an oximeter of which the site says nothing", nil, oximeter, nil},
+		{"an ECG whose heart rate the site does not expect", of(vital.SpO2), oximeter + " ecg", nil},
+		{"a sensor that should measure it", of(vital.SpO2, vital.HeartRate), oximeter, []string{"11s raised no-heart-rate"}},
+		{"an ECG of which the site says nothing", nil, oximeter + " ecg", []string{"11s raised no-heart-rate"}},
+		{"a sensor that looks for it and never found one", nil, oximeter + " gone=hr", []string{"5s raised no-heart-rate"}},
+		{"the same, whatever the site says", of(vital.SpO2), oximeter + " gone=hr", []string{"5s raised no-heart-rate"}},
+		{"an ECG without a word on contact", nil, "spo2=97 ecg", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			x := config(t)
+			x.Wards[0].Beds[0].Expect = c.expect
+			s := begin(t, x)
+			s.seconds(200, both(c.says))
+			s.expect(c.want...)
+		})
+	}
+}
+
+func TestAHeartRateThatWasThereIsMissedWhateverTheSiteExpects(t *testing.T) {
+	c := config(t)
+	c.Wards[0].Beds[0].Expect = []vital.Vital{vital.SpO2}
+	s := begin(t, c)
+	s.seconds(60, both(well))
+	s.seconds(60, both(noRate))
 	s.expect("70s raised no-heart-rate")
+}
+
+func TestAnAlertOfAHeartRateThatTheSiteDoesNotExpectAnyMoreEnds(t *testing.T) {
+	c := config(t)
+	c.Wards[0].Beds[0].Expect = []vital.Vital{vital.SpO2, vital.HeartRate}
+	s := begin(t, c)
+	s.seconds(60, both("spo2=97 contact"))
+	s.expect("11s raised no-heart-rate")
+	open, saved := s.w.allOpen(), s.w.Save()
+	c.Wards[0].Beds[0].Expect = []vital.Vital{vital.SpO2}
+	w, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Restore(saved, open); err != nil {
+		t.Fatal(err)
+	}
+	s.w, s.events = w, nil
+	s.step(Input{Connected: true})
+	s.seconds(60, both("spo2=97 contact"))
+	if len(s.events) != 1 || s.events[0].Type != alert.Ended || s.events[0].Alert != open[0].ID {
+		t.Errorf("got %v", s.log())
+	}
 }
 
 func TestAHeartRateIsAwaitedFromWhenItsSensorCanBeSeenAgain(t *testing.T) {
