@@ -48,8 +48,16 @@ func (e Episode) during(t time.Duration) bool { return t >= e.After && t < e.Aft
 
 // ParseEpisode reads kind@after+duration:sensor, such as
 // tachycardia@20s+60s:3. The duration may be left out, for a minute, and the
-// sensor, for the first.
+// sensor, for the first. Its errors wrap ErrUsage.
 func ParseEpisode(s string) (Episode, error) {
+	e, err := parseEpisode(s)
+	if err != nil {
+		return e, fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	return e, nil
+}
+
+func parseEpisode(s string) (Episode, error) {
 	e := Episode{Sensor: 1, For: DefaultDuration}
 	kind, rest, ok := strings.Cut(strings.TrimSpace(s), "@")
 	e.Kind = EpisodeKind(kind)

@@ -1,6 +1,7 @@
 package virtual
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -253,9 +254,9 @@ func TestEpisodesAreReadAsTheyAreWritten(t *testing.T) {
 			t.Errorf("%v: got %v, %v", e, again, err)
 		}
 	}
-	for _, s := range []string{"flu@1s", "fever", "fever@", "fever@-1s", "fever@1s+0s", "fever@1s:0", "fever@1s:1001", "fever@1s:x", "fever@1s+"} {
-		if e, err := ParseEpisode(s); err == nil {
-			t.Errorf("%s: got %v", s, e)
+	for _, s := range []string{"flu@1s", "fever", "fever@", "fever@-1s", "fever@1s+0s", "fever@1s:0", "fever@1s:1001", "fever@1s:x", "fever@1s+", "x:3"} {
+		if e, err := ParseEpisode(s); !errors.Is(err, ErrUsage) {
+			t.Errorf("%s: got %v, %v", s, e, err)
 		}
 	}
 }

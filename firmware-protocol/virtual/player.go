@@ -17,7 +17,8 @@ import (
 // good contact without a heart rate is a patient in danger (SPEC §4.6). It is not
 // for use by several goroutines.
 type Player struct {
-	Loop bool // begin again at the end
+	Loop       bool // begin again at the end
+	VitalsOnly bool // send no waveforms
 
 	head
 	leads  []lead
@@ -52,7 +53,7 @@ func NewPlayer(id Identity, rec *wfdb.Record, from time.Duration) (*Player, erro
 	p := &Player{head: head{id: id}, atUS: from.Microseconds()}
 	p.endUS = int64(float64(rec.Len()) / rec.Frequency * 1e6)
 	if p.atUS < 0 || p.atUS >= p.endUS {
-		return nil, fmt.Errorf("record %s: no %v in it: it lasts %v", rec.Name, from, time.Duration(p.endUS)*time.Microsecond)
+		return nil, fmt.Errorf("%w: record %s: no %v in it: it lasts %v", ErrUsage, rec.Name, from, time.Duration(p.endUS)*time.Microsecond)
 	}
 	used := map[pb.Mdc]bool{}
 	for i := range rec.Signals {
@@ -110,6 +111,9 @@ func (p *Player) Step(d time.Duration) *pb.Frame {
 	begin, end := p.atUS, p.atUS+us
 	first := int(begin / SampleUS)
 	for _, l := range p.leads {
+		if p.VitalsOnly {
+			break
+		}
 		p.buf = p.buf[:0]
 		for i := range n {
 			p.buf = append(p.buf, int32(math.Round(l.in.at(first+i))))

@@ -1,6 +1,7 @@
 package virtual
 
 import (
+	"errors"
 	"math"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,52 @@ func TestARecordingKeepsItsBeatsAndRhythms(t *testing.T) {
 	}
 	if notes != len(rec.Rhythms()) {
 		t.Errorf("rhythm notes: got %d, want %d", notes, len(rec.Rhythms()))
+	}
+}
+
+// recorded is ten seconds of a flat ECG, with beats a second apart or none.
+func recorded(beats bool) *wfdb.Record {
+	r := &wfdb.Record{Name: "made", Frequency: 250, Signals: []wfdb.Signal{{Name: "II", Units: "mV", Gain: 200, Samples: make([]int32, 2500)}}}
+	for at := int64(100); beats && at < 2500; at += 250 {
+		r.Annotations = append(r.Annotations, wfdb.Annotation{Sample: at, Code: 1})
+	}
+	return r
+}
+
+func TestARecordingSaysGoodContactOnlyWithBeats(t *testing.T) {
+	for _, beats := range []bool{true, false} {
+		p, err := NewPlayer(identity, recorded(beats), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := p.Step(time.Second)
+		if said := f.State.Contact == pb.Contact_CONTACT_GOOD && f.State.LeadsOff != nil; said != beats || beats != (len(f.Readings) == 1) {
+			t.Errorf("with beats %v: %v, readings %v", beats, f.State, f.Readings)
+		}
+		if !beats && (f.State.Contact != pb.Contact_CONTACT_UNKNOWN || f.State.LeadsOff != nil) {
+			t.Errorf("without beats it says %v", f.State)
+		}
+	}
+}
+
+func TestARecordingOfVitalsOnlyHasNoWaveforms(t *testing.T) {
+	p, err := NewPlayer(identity, recorded(true), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.VitalsOnly = true
+	last := pb.Validity_VALIDITY_CALIBRATING
+	for f := p.Step(time.Second); f != nil; f = p.Step(time.Second) {
+		if err := frame.Check(f); err != nil || len(f.Waveforms) != 0 {
+			t.Errorf("frame %d: %d waveforms, %v", f.Seq, len(f.Waveforms), err)
+		}
+		last = f.Readings[0].Validity
+	}
+	if last != pb.Validity_VALIDITY_VALID {
+		t.Errorf("the last heart rate is %v", last)
+	}
+	if _, err := NewPlayer(identity, recorded(true), time.Hour); !errors.Is(err, ErrUsage) {
+		t.Errorf("an hour into ten seconds: %v", err)
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"maps"
+	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -304,6 +307,35 @@ func TestARecordingPlaysToItsEndOverMQTT(t *testing.T) {
 	})
 }
 
+func TestARecordIsSentWithoutItsECGWhenThatIsAsked(t *testing.T) {
+	made := t.TempDir() + "/made"
+	for name, text := range map[string]string{
+		".hea": "made 1 250 2500\nmade.dat 16 200 16 0 0 0 0 II\n",
+		".dat": strings.Repeat("\x00\x00", 2500),
+	} {
+		if err := os.WriteFile(made+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, vitalsOnly := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := open(t)
+			if err := Run(t.Context(), Config{Dial: w.dial, Records: []string{made}, VitalsOnly: vitalsOnly}); err != nil {
+				t.Fatal(err)
+			}
+			all, _ := w.frames(t, nil)
+			if len(all) != 10 {
+				t.Fatalf("%d frames", len(all))
+			}
+			for _, f := range all {
+				if vitalsOnly != (len(f.Waveforms) == 0) {
+					t.Errorf("vitals only %v: %d waveforms", vitalsOnly, len(f.Waveforms))
+				}
+			}
+		})
+	}
+}
+
 func TestARecordingPlaysAsHistoryThatEndsNow(t *testing.T) {
 	recordings(t, "vfdb", 1) // skips when there are none
 	synctest.Test(t, func(t *testing.T) {
@@ -326,22 +358,44 @@ func TestARecordingPlaysAsHistoryThatEndsNow(t *testing.T) {
 
 func TestAConfigurationThatCannotBeSaysWhy(t *testing.T) {
 	for want, c := range map[string]Config{
-		"1001 sensors":             {Sensors: 1001},
-		"-1 sensors":               {Sensors: -1},
-		`relay id "ward"`:          {Relay: "ward"},
-		`sensor id "a/b"`:          {Names: []string{"a/b"}},
-		"3 ECG leads":              {Leads: 3},
-		"speed 0.5":                {Speed: 0.5},
-		"needs a length":           {Speed: 2},
-		"does not begin again":     {Speed: 2, Length: time.Hour, Loop: true},
-		"can be sent unpaced":      {Unpaced: true},
-		"a frame every 1µs":        {FrameEvery: time.Microsecond},
-		"there are 1 sensors":      {Episodes: []Episode{{2, Fever, 0, 1}}},
-		"a recording can only":     {Records: []string{"x"}, Episodes: []Episode{{1, Fever, 0, 1}}},
-		"open record: read header": {Records: []string{"testdata/none"}},
+		"2000 sensors, want 1 to 1000": {Sensors: 2000},
+		"1001 sensors, want":           {Names: make([]string, 1001)},
+		"2 names for 1 sensors":        {Sensors: 1, Names: []string{"a", "b"}},
+		`two sensors are called "a"`:   {Names: []string{"a", "a"}},
+		"from -1s for 0s":              {Records: []string{"x"}, From: -time.Second},
+		"only a record can begin":      {Loop: true},
+		"speed NaN":                    {Speed: math.NaN()},
+		"-1 sensors":                   {Sensors: -1},
+		`relay id "ward"`:              {Relay: "ward"},
+		`sensor id "a/b"`:              {Names: []string{"a/b"}},
+		"3 ECG leads":                  {Leads: 3},
+		"speed 0.5":                    {Speed: 0.5},
+		"speed 5 plays history, which needs a length or a record": {Speed: 5},
+		"does not begin again":               {Speed: 2, Length: time.Hour, Loop: true},
+		"can be sent unpaced":                {Unpaced: true},
+		"a frame every 1µs":                  {FrameEvery: time.Microsecond},
+		"a frame every 20s, want 1ms to 16s": {FrameEvery: 20 * time.Second},
+		"sensor 3, want 1 to 1":              {Episodes: []Episode{{3, Fever, 0, 1}}},
+		"a recording can only":               {Records: []string{"x"}, Episodes: []Episode{{1, Fever, 0, 1}}},
 	} {
-		if err := Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want it to say %q", err, want)
+		if err := Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, ErrUsage) {
+			t.Errorf("got %v, want it to say %q and to be ErrUsage", err, want)
 		}
+		if err := c.Check(); !errors.Is(err, ErrUsage) {
+			t.Errorf("%s: Check says %v", want, err)
+		}
+	}
+	c := Config{Records: []string{"testdata/none"}}
+	if err := c.Check(); err != nil {
+		t.Errorf("Check says %v of a record that it has not to open", err)
+	}
+	if err := Run(t.Context(), c); err == nil || !strings.Contains(err.Error(), "open record: read header") || errors.Is(err, ErrUsage) {
+		t.Errorf("a record that is not there: %v", err)
+	}
+}
+
+func TestSensorsThatAreTooManyAreNotNamed(t *testing.T) {
+	if names := (Config{Sensors: 2000}).SensorNames(); names[len(names)-1] != "s1000" {
+		t.Errorf("the last is %s", names[len(names)-1])
 	}
 }

@@ -57,7 +57,7 @@ func newSensors(c *Config, start func(i int) time.Time) ([]*sensor, error) {
 			if err != nil {
 				return nil, err
 			}
-			p.Loop = c.Loop
+			p.Loop, p.VitalsOnly = c.Loop, c.VitalsOnly || c.JSON
 			s.source = p
 		}
 		out = append(out, s)

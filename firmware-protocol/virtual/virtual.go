@@ -13,6 +13,7 @@
 package virtual
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -24,6 +25,10 @@ import (
 
 	"wardline/firmware-protocol/frame"
 )
+
+// ErrUsage is wrapped by errors about what was asked for, in a Config or in the
+// text of an episode; every other error is about what happened.
+var ErrUsage = errors.New("wrong settings")
 
 // MaxSensors is how many sensors one virtual relay carries.
 const MaxSensors = 1000
@@ -44,7 +49,7 @@ type Config struct {
 
 	FrameEvery time.Duration              // a sensor's frames; 0: a second. Rounded to ECG samples where there are any
 	Leads      int                        // ECG leads of synthesised patients, 1 or 2, with respiration; 0: 2
-	VitalsOnly bool                       // no waveforms; Leads is not looked at
+	VitalsOnly bool                       // no waveforms, of records neither; Leads is not looked at
 	JSON       bool                       // send the JSON form (SPEC §7); it carries no waveforms and no tag
 	Episodes   []Episode                  // nil: nothing befalls anybody
 	Key        func(sensor string) []byte // a sensor's key, nil where it has none; nil: no keys
@@ -77,13 +82,14 @@ type Stats struct {
 	Refused    atomic.Int64 // requests that were not understood
 }
 
-// SensorNames are the ids that c's sensors have, c being complete or not.
+// SensorNames are the ids that c's sensors have, c being complete or not;
+// MaxSensors of them at most, however many are asked for.
 func (c Config) SensorNames() []string {
 	n := c.Sensors
 	if n == 0 {
 		n = max(len(c.Names), 1)
 	}
-	n = min(max(n, 0), MaxSensors+1) // check refuses what is more or less
+	n = min(max(n, 0), MaxSensors) // Check refuses what is more or less
 	names := make([]string, 0, n)
 	for i := range n {
 		if i < len(c.Names) {
@@ -94,6 +100,10 @@ func (c Config) SensorNames() []string {
 	}
 	return names
 }
+
+// Check says what Run would refuse to do, before anything is opened. Its errors
+// wrap ErrUsage.
+func (c Config) Check() error { return c.complete() }
 
 // complete puts the defaults into c and says what cannot be.
 func (c *Config) complete() error {
@@ -124,24 +134,33 @@ func (c *Config) complete() error {
 	if c.Stats == nil {
 		c.Stats = new(Stats)
 	}
-	return c.check()
+	if err := c.check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	return nil
 }
 
 func (c *Config) check() error {
-	names := c.SensorNames()
+	names, n := c.SensorNames(), cmp.Or(c.Sensors, len(c.Names), 1)
 	switch {
 	case !frame.ValidRelay(c.Relay):
 		return fmt.Errorf("relay id %q cannot be used in a topic", c.Relay)
-	case c.Sensors < 0 || max(c.Sensors, len(c.Names)) > MaxSensors:
-		return fmt.Errorf("%d sensors, want 1 to %d", c.Sensors, MaxSensors)
+	case n < 1 || n > MaxSensors:
+		return fmt.Errorf("%d sensors, want 1 to %d", n, MaxSensors)
+	case len(c.Names) > n:
+		return fmt.Errorf("%d names for %d sensors", len(c.Names), n)
 	case c.Leads < 0 || c.Leads > 2:
 		return fmt.Errorf("%d ECG leads, want 1 or 2", c.Leads)
-	case c.Speed < 1:
+	case !(c.Speed >= 1):
 		return fmt.Errorf("speed %v, want at least 1", c.Speed)
 	case c.Speed > 1 && c.Length == 0 && c.Records == nil:
-		return errors.New("a speed above 1 plays history, which needs a length")
+		return fmt.Errorf("speed %v plays history, which needs a length or a record", c.Speed)
 	case c.Speed > 1 && c.Loop:
 		return errors.New("a record that is played as history does not begin again")
+	case c.Records == nil && (c.Loop || c.From != 0):
+		return errors.New("only a record can begin again, or somewhere in it: there is none")
+	case c.From < 0 || c.Length < 0:
+		return fmt.Errorf("from %v for %v, want neither below 0", c.From, c.Length)
 	case c.Unpaced && (c.Leads > 0 || c.Records != nil || c.Speed > 1):
 		return errors.New("only vital signs, as now, can be sent unpaced")
 	case c.FrameEvery < time.Millisecond || c.FrameEvery > 16*time.Second:
@@ -149,14 +168,19 @@ func (c *Config) check() error {
 	case c.Hold < 1 || c.Hold > 1<<20:
 		return fmt.Errorf("%d frames held, want 1 to %d", c.Hold, 1<<20)
 	}
+	seen := map[string]bool{}
 	for _, name := range names {
 		if !frame.ValidID(name) {
 			return fmt.Errorf("sensor id %q cannot be used in a topic", name)
 		}
+		if seen[name] {
+			return fmt.Errorf("two sensors are called %q", name)
+		}
+		seen[name] = true
 	}
 	for _, e := range c.Episodes {
-		if e.Sensor > len(names) {
-			return fmt.Errorf("episode %v: there are %d sensors", e, len(names))
+		if e.Sensor < 1 || e.Sensor > len(names) {
+			return fmt.Errorf("episode %v: sensor %d, want 1 to %d", e, e.Sensor, len(names))
 		}
 		if c.Records != nil && e.Kind != Silent {
 			return fmt.Errorf("episode %v: a recording can only fall silent", e)
