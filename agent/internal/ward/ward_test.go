@@ -227,6 +227,16 @@ func TestADeepDesaturationIsOneHighAlert(t *testing.T) {
 	s.expect("666s raised spo2-extreme-low")
 }
 
+func TestAFallOfSpO2SaysHowFar(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(660, both(well))
+	s.seconds(30, both("hr=72 rr=16 spo2=88 temp=36.8 contact"))
+	s.expect("676s raised spo2-falling")
+	if text := s.events[0].Condition.Text; text != "SpO2 88 %, -9 points in 10 min" {
+		t.Error(text)
+	}
+}
+
 func TestALatchedAlertThatIsRaisedAgainGivesWayToTheNewEpisode(t *testing.T) {
 	s := begin(t, config(t))
 	s.seconds(20, both("hr=170 contact"))
