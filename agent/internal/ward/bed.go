@@ -38,6 +38,7 @@ type heard struct {
 	LeadsSaid   bool
 	Battery     vital.State
 	ECG         bool                       // it has sent one
+	Boot        uint32                     // whose words these are; 0 before the first
 	Latest      [vital.Count]vital.Reading `json:"-"` // kept by Save as a list
 }
 
@@ -141,6 +142,12 @@ func (b *bed) hear(w *Ward, relayID string, t int64) {
 // said takes what a live frame says of the sensor itself.
 func (b *bed) said(o *vital.Observation, t int64) {
 	was, leads := b.ContactSaid, b.LeadsOff
+	if o.Sequenced && o.Boot != b.Boot {
+		if b.Boot != 0 {
+			b.forgetContact(t)
+		}
+		b.Boot = o.Boot
+	}
 	if o.Contact != vital.NotSaid {
 		b.ContactSaid = o.Contact
 	}
@@ -166,6 +173,14 @@ func (b *bed) said(o *vital.Observation, t int64) {
 		b.state.Set(rule.BatteryLow, number01(o.Battery == vital.Bad), t)
 	}
 	b.facts(t)
+}
+
+// forgetContact takes back what the sensor said of its contact before it began
+// anew: it may be on another patient, or be another that says nothing of it.
+func (b *bed) forgetContact(t int64) {
+	b.ContactSaid, b.LeadsSaid, b.LeadsOff = vital.NotSaid, false, 0
+	b.state.Clear(rule.Contact, t)
+	b.state.Clear(rule.LeadOff, t)
 }
 
 // facts gives the rules what the sensor said of its contact, and whether it is

@@ -494,6 +494,29 @@ func TestAHeartRateIsMissedOnlyOfASensorThatMeasuresOne(t *testing.T) {
 	}
 }
 
+// Such as a recording without beats that is played after one with them.
+func TestContactThatASensorSaidBeforeItBeganAnewDoesNotHold(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(60, both(well+" leads="))
+	for range 100 {
+		s.seconds(1, map[string]string{"s2": well})
+		o := s.observation("s1", "rr=16 spo2=97 temp=36.8 ecg", s.now.Wall)
+		o.Boot = 2
+		s.step(Input{Observation: o})
+	}
+	s.expect("130s raised cannot-monitor")
+	if text := s.events[0].Condition.Text; text != "Cannot watch HR: no usable value for 1 min" {
+		t.Error(text)
+	}
+	o := s.observation("s1", noRate, s.now.Wall)
+	o.Boot = 2
+	s.step(Input{Observation: o})
+	s.seconds(1, nil)
+	if open := s.w.Alerts("7w", "1"); len(open) == 0 || open[0].Condition.Rule != "no-heart-rate" {
+		t.Errorf("on contact that it says anew: %v", open)
+	}
+}
+
 func TestAHeartRateThatWasThereIsMissedWhateverTheSiteExpects(t *testing.T) {
 	c := config(t)
 	c.Wards[0].Beds[0].Expect = []vital.Vital{vital.SpO2}
