@@ -7,6 +7,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,10 +63,6 @@ var errRenamed = errors.New("the gateway has another name since it was enrolled"
 
 // run watches under one name.
 func run(ctx context.Context, c Config) error {
-	gateway, site, err := c.identity()
-	if err != nil {
-		return err
-	}
 	socket, err := control.Listen(c.Control)
 	if err != nil {
 		return err
@@ -74,41 +71,35 @@ func run(ctx context.Context, c Config) error {
 	if err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	a := &agent{cfg: c, gateway: gateway, site: site, start: time.Now(), disk: d, facts: newFacts()}
+	a := &agent{cfg: c, gateway: c.identity(), start: time.Now(), disk: d, facts: newFacts()}
 	err = a.run(ctx, socket)
 	return errors.Join(err, d.Close())
 }
 
 // agent is the parts of one Run.
 type agent struct {
-	cfg           Config
-	gateway, site string
-	start         time.Time
-	disk          *disk
-	facts         *facts
-	in            *intake.Intake
-	loop          *loop
-	link          *linker
-	tell          *teller
+	cfg     Config
+	gateway string
+	start   time.Time
+	disk    *disk
+	facts   *facts
+	in      *intake.Intake
+	loop    *loop
+	link    *linker
+	tell    *teller
 
 	brokerPassword string // the agent's own, of the embedded broker
 }
 
-// identity is who this gateway is: the enrolment says, and the configuration
-// must not say otherwise.
-func (c Config) identity() (gateway, site string, err error) {
+// identity is who this gateway is: the configuration's name, else the
+// enrolment's. What is wrong with an enrolment is the link's trouble alone: a
+// ward is watched with or without a cloud.
+func (c Config) identity() string {
 	e, err := ReadEnrolment(c.Data)
-	switch {
-	case errors.Is(err, ErrNotEnrolled) && c.Gateway == "":
-		return alert.Unenrolled, "", nil
-	case errors.Is(err, ErrNotEnrolled):
-		return c.Gateway, "", nil
-	case err != nil:
-		return "", "", err
-	case c.Gateway != "" && c.Gateway != e.Gateway:
-		return "", "", fmt.Errorf("the configuration says gateway %s, but this one is enrolled as %s", c.Gateway, e.Gateway)
+	if err != nil {
+		return cmp.Or(c.Gateway, alert.Unenrolled)
 	}
-	return e.Gateway, e.Site, nil
+	return cmp.Or(c.Gateway, e.Gateway)
 }
 
 func (a *agent) run(ctx context.Context, socket net.Listener) error {
@@ -207,7 +198,8 @@ func (a *agent) build() error {
 	a.loop.count = newCounters(a.cfg.Sources, func(source, reason, detail string) {
 		tail.say(control.Line{At: wall(), What: "set aside", Where: source, Text: reason + ": " + detail})
 	})
-	a.link = &linker{cfg: a.cfg, name: a.gateway, loop: a.loop, disk: a.disk, watch: watch, start: a.start, wards: a.cfg.topology(w)}
+	e, _ := ReadEnrolment(a.cfg.Data) // what is wrong with it is the linker's to say
+	a.link = &linker{cfg: a.cfg, name: a.gateway, site: e.Site, loop: a.loop, disk: a.disk, watch: watch, start: a.start, wards: a.cfg.topology(w)}
 	a.loop.link = a.link
 	if a.in, err = a.intake(); err != nil {
 		return err

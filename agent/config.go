@@ -219,8 +219,10 @@ func (c Config) Check() error {
 	if c.MQTT.URL != "" && !brokerScheme.MatchString(c.MQTT.URL) {
 		bad("mqtt.url: %q is not like mqtt://127.0.0.1:1883 or mqtts://broker.example.org:8883", c.MQTT.URL)
 	}
-	if c.Cloud.URL != "" && !strings.HasPrefix(c.Cloud.URL, "wss://") {
-		bad("cloud.url: %q does not begin with wss://", c.Cloud.URL)
+	if c.Cloud.URL != "" {
+		if err := checkLink(c.Cloud.URL); err != nil {
+			bad("cloud.url: %w", err)
+		}
 	}
 	if !slices.Contains([]string{"", "debug", "info", "warn", "error"}, c.LogLevel) {
 		bad("log_level: %q is not one of debug, info, warn, error", c.LogLevel)

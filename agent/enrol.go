@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -88,8 +89,8 @@ func Enrol(ctx context.Context, data, token string, replace bool) (Enrolment, er
 	return keepIdentity(data, t.ID, key, got)
 }
 
-// ReadEnrolment reads what the gateway was told when it enrolled.
-// It fails with ErrNotEnrolled when it has not.
+// ReadEnrolment reads what the gateway was told when it enrolled. It fails with
+// ErrNotEnrolled when it has not, and when no site and gateway can be read.
 func ReadEnrolment(data string) (Enrolment, error) {
 	b, err := os.ReadFile(filepath.Join(data, enrolmentFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -99,10 +100,29 @@ func ReadEnrolment(data string) (Enrolment, error) {
 		return Enrolment{}, fmt.Errorf("read the enrolment: %w", err)
 	}
 	var e Enrolment
-	if err := json.Unmarshal(b, &e); err != nil {
-		return Enrolment{}, fmt.Errorf("read the enrolment %s: %w", enrolmentFile, err)
+	err = json.Unmarshal(b, &e)
+	if err == nil {
+		err = errors.Join(pki.CheckName(e.Site), pki.CheckName(e.Gateway))
+	}
+	if err != nil {
+		return Enrolment{}, fmt.Errorf("%s cannot be read: put it back, or enrol again: %w", enrolmentFile, err)
 	}
 	return e, nil
+}
+
+// checkLink says whether the uplink can connect to an address.
+func checkLink(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "wss" || u.Hostname() == "" || u.User != nil || !validPort(u.Port()) {
+		return fmt.Errorf("%q is not like wss://cloud.example.org:8443/link", address)
+	}
+	return nil
+}
+
+// validPort says whether a URL's port can be connected to; "" is the scheme's.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 type enrolAnswer struct {
@@ -198,6 +218,9 @@ func readAnswer(resp *http.Response) (enrolAnswer, error) {
 // plug pulled in between leaves the gateway as it was or enrolled.
 func keepIdentity(data, id string, key []byte, a enrolAnswer) (Enrolment, error) {
 	e := Enrolment{Site: a.Site, Gateway: a.Gateway, Link: a.Link, At: time.Now().UnixMicro()}
+	if err := checkLink(a.Link); err != nil {
+		return e, fmt.Errorf("the cloud gave an address that cannot be linked to: %w", err)
+	}
 	cert, err := pki.ParseCertificate([]byte(a.Certificate))
 	if err != nil {
 		return e, fmt.Errorf("read the certificate that the cloud gave: %w", err)

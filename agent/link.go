@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,7 +22,9 @@ import (
 	"wardline/shared/pki"
 )
 
-// linker keeps the link to the cloud, once there is an identity.
+// linker keeps the link to the cloud, once there is an identity. Nothing that is
+// wrong with identity, address or cloud ends the agent: there is no link then,
+// and status, log and an alert say why.
 type linker struct {
 	cfg   Config
 	name  string // the gateway's
@@ -32,36 +35,61 @@ type linker struct {
 	wards []*linkpb.Ward // the topology
 
 	mu    sync.Mutex // guards what follows
+	site  string     // "" before enrolment
 	state uplink.State
 	off   string // why there is no link at all; "" = there is one
+	fault bool   // off is nothing that anybody wants
 }
 
+// lookEvery is how soon it is noticed that the gateway was enrolled, or again.
+const lookEvery = 2 * time.Second
+
 // run waits for an enrolment, then keeps the link until ctx ends. A replaced
-// outbox begins the link anew, since its epoch is another. It fails with
-// errRenamed when the enrolment names the gateway otherwise than it runs.
+// outbox begins the link anew, since its epoch is another; so does a replaced
+// enrolment. It fails with errRenamed alone: when the enrolment names the gateway
+// otherwise than it runs.
 func (l *linker) run(ctx context.Context) error {
 	if l.cfg.Cloud.Off {
-		l.setOff("off in the configuration")
+		l.setOff("off in the configuration", false)
 		<-ctx.Done()
 		return nil
 	}
 	for ctx.Err() == nil {
-		e, err := ReadEnrolment(l.cfg.Data)
+		e, err := l.enrolment()
+		if errors.Is(err, errRenamed) {
+			return err
+		}
+		if err == nil {
+			l.begin(e)
+			err = l.session(ctx, e)
+		}
 		if err != nil {
-			l.setOff(err.Error())
-			pause(ctx, 2*time.Second)
-			continue
-		}
-		if e.Gateway != l.name {
-			return errRenamed
-		}
-		l.setOff("")
-		if err := l.session(ctx, e); err != nil {
-			return fmt.Errorf("link: %w", err)
+			l.setOff(err.Error(), !errors.Is(err, ErrNotEnrolled))
+			pause(ctx, lookEvery)
 		}
 	}
 	return nil
 }
+
+// enrolment is the one to link with.
+func (l *linker) enrolment() (Enrolment, error) {
+	e, err := ReadEnrolment(l.cfg.Data)
+	switch {
+	case err != nil:
+		return e, err
+	case l.cfg.Gateway != "" && l.cfg.Gateway != e.Gateway:
+		return e, fmt.Errorf("the configuration says gateway %s, but this one is enrolled as %s", l.cfg.Gateway, e.Gateway)
+	case e.Gateway != l.name:
+		return e, errRenamed
+	}
+	if err := checkLink(l.address(e)); err != nil {
+		return e, fmt.Errorf("%s: link: %w", enrolmentFile, err)
+	}
+	return e, nil
+}
+
+// address is where the cloud is. The configuration's was checked.
+func (l *linker) address(e Enrolment) string { return cmp.Or(l.cfg.Cloud.URL, e.Link) }
 
 func pause(ctx context.Context, d time.Duration) {
 	select {
@@ -70,25 +98,37 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// session links by e until it is not the gateway's enrolment any more.
 func (l *linker) session(ctx context.Context, e Enrolment) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- uplink.Run(ctx, l.config(ctx, e)) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-l.disk.changed:
-		cancel()
-		return <-ended
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case <-l.disk.changed:
+			cancel()
+		case <-look.C:
+			if l.replaced(e) {
+				cancel()
+			}
+		}
 	}
 }
 
+// replaced says whether the gateway was enrolled again, or its enrolment taken
+// away. One that cannot be read is no reason to give up a link that works.
+func (l *linker) replaced(e Enrolment) bool {
+	now, err := ReadEnrolment(l.cfg.Data)
+	return err == nil && now != e || errors.Is(err, ErrNotEnrolled)
+}
+
 func (l *linker) config(ctx context.Context, e Enrolment) uplink.Config {
-	at := l.cfg.Cloud.URL
-	if at == "" {
-		at = e.Link
-	}
+	at := l.address(e)
 	return uplink.Config{
 		URL: at, TLS: func() (*tls.Config, error) { return l.tls(at) }, Outbox: l.disk,
 		Hello: func() *linkpb.Hello { return l.hello(ctx) }, Live: l.watch.live.Load, Waves: l.watch.waves, Wake: l.loop.wake,
@@ -175,10 +215,26 @@ func (l *linker) report(s uplink.State) {
 	}
 }
 
-func (l *linker) setOff(why string) {
+// begin says that there is to be a link.
+func (l *linker) begin(e Enrolment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.off = why
+	l.site, l.off, l.fault = e.Site, "", false
+}
+
+// setOff says why there is no link, and whether somebody must do something.
+func (l *linker) setOff(why string, fault bool) {
+	l.mu.Lock()
+	was := l.off
+	l.off, l.fault = why, fault
+	l.mu.Unlock()
+	switch {
+	case why == was:
+	case fault:
+		l.cfg.Log.Error("no link to the cloud", "reason", why)
+	default:
+		l.cfg.Log.Info("no link to the cloud", "reason", why)
+	}
 }
 
 // now is the link's state; off says why there is none at all.
@@ -186,6 +242,13 @@ func (l *linker) now() (s uplink.State, off string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.state, l.off
+}
+
+// enrolledAt is the site that the gateway belongs to, "" before enrolment.
+func (l *linker) enrolledAt() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.site
 }
 
 // up says whether the cloud is connected, and since when it is or is not.
@@ -197,8 +260,12 @@ func (l *linker) up() (bool, int64) {
 // lost says whether there should be a connection and is none, and why; how long
 // that may last is the rule's to say.
 func (l *linker) lost() (bool, string) {
-	s, off := l.now()
-	return off == "" && s.Since != 0 && !s.Connected, s.LastError
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.off != "" {
+		return l.fault, l.off
+	}
+	return l.state.Since != 0 && !l.state.Connected, l.state.LastError
 }
 
 // The outcomes of commands.

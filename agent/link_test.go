@@ -2,10 +2,16 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"wardline/agent/internal/control"
 	"wardline/shared/link"
 	"wardline/shared/link/linkpb"
 )
@@ -55,6 +61,135 @@ func TestTheLargestHelloFitsAMessage(t *testing.T) {
 		h.Lanes = append(h.Lanes, &linkpb.Lane{Lane: uint32(l), First: 1 << 62, Last: 1 << 62, Hash: make([]byte, 16)})
 	}
 	if _, err := link.Encode(h); err != nil {
+		t.Error(err)
+	}
+}
+
+// enrolled writes an enrolment as Enrol does.
+func enrolled(t *testing.T, dir, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, enrolmentFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func enrolmentOf(gateway, link string) string {
+	return fmt.Sprintf(`{"site":"s1","gateway":%q,"link":%q,"at":1}`, gateway, link)
+}
+
+func TestAWardIsWatchedWhateverIsWrongWithItsCloudIdentity(t *testing.T) {
+	for name, x := range map[string]struct{ gateway, enrolment, says, runsAs string }{
+		"an empty enrolment":              {"", "", "enrol again", "unenrolled"},
+		"a garbled one, and a name":       {"gw-9", "\x00\x00", "enrol again", "gw-9"},
+		"one that names nobody":           {"", "{}", "enrol again", "unenrolled"},
+		"one of another gateway":          {"gw-9", enrolmentOf("gw-1", "wss://cloud:8443/link"), "the configuration says gateway gw-9", "gw-9"},
+		"one whose address is none":       {"", enrolmentOf("gw-1", "wss://"), `"wss://" is not like wss://`, "gw-1"},
+		"one whose address is a web page": {"", enrolmentOf("gw-1", "https://cloud/link"), "is not like wss://", "gw-1"},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			dir, err := os.MkdirTemp("", "wl") // a socket's path holds 107 bytes at most
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(dir)
+			enrolled(t, dir, x.enrolment)
+			c := testConfig(dir)
+			c.Gateway, c.MQTT, c.Broker.Listen = x.gateway, MQTT{}, "127.0.0.1:0"
+			ctx, stop := context.WithCancel(t.Context())
+			var got control.Status
+			var asked error
+			c.Ready = func(r Ready) { // Run waits for this one: the ward is watched by now
+				go func() {
+					defer stop()
+					for asked == nil && got.Uplink.State != "off" {
+						got, asked = control.Dial(r.Control).Status(ctx)
+					}
+				}()
+			}
+			if err := Run(ctx, c); err != nil || asked != nil {
+				t.Fatalf("run: %v, status: %v", err, asked)
+			}
+			<-ctx.Done()
+			if !strings.Contains(got.Uplink.Error, x.says) || got.Gateway != x.runsAs {
+				t.Errorf("%s says %q of its uplink, want %q from %s", got.Gateway, got.Uplink.Error, x.says, x.runsAs)
+			}
+		})
+	}
+}
+
+// link runs b's linker until the bubble's test ends it.
+func (b *bench) link(ctx context.Context) (ended chan error) {
+	ended = make(chan error, 1)
+	go func() { ended <- b.a.link.run(ctx) }()
+	return ended
+}
+
+func TestALinkThatCannotBeIsAFaultAndOneThatNobodyWantsIsNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), begin())
+		ctx, stop := context.WithCancel(t.Context())
+		ended := b.link(ctx)
+		time.Sleep(10 * time.Second)
+		if lost, why := b.a.link.lost(); lost {
+			t.Errorf("a gateway that was never enrolled has lost its link: %s", why)
+		}
+		enrolled(t, b.a.cfg.Data, "")
+		time.Sleep(10 * time.Second)
+		if lost, why := b.a.link.lost(); !lost || !strings.Contains(why, enrolmentFile) {
+			t.Errorf("with an empty enrolment: lost %v, %q", lost, why)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAGatewayEnrolledAgainGoesOverToItWithinSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := start(t, t.TempDir(), begin())
+		b.a.link.cfg.Gateway = ""
+		enrolled(t, b.a.cfg.Data, enrolmentOf("gw-1", "wss://one.example.org/link"))
+		ended := b.link(t.Context())
+		peer := func(want string) {
+			t.Helper()
+			time.Sleep(2 * lookEvery)
+			if s, off := b.a.link.now(); s.Cloud != want || off != "" {
+				t.Errorf("the link is to %q (off: %q), want %q", s.Cloud, off, want)
+			}
+		}
+		peer("one.example.org")
+		enrolled(t, b.a.cfg.Data, enrolmentOf("gw-1", "wss://two.example.org/link"))
+		peer("two.example.org")
+		enrolled(t, b.a.cfg.Data, "") // a link that works is not given up for it
+		peer("two.example.org")
+		enrolled(t, b.a.cfg.Data, enrolmentOf("gw-2", "wss://two.example.org/link"))
+		time.Sleep(2 * lookEvery)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, errRenamed) {
+				t.Error(err)
+			}
+		default:
+			t.Error("the agent goes on under the name that it had")
+		}
+	})
+}
+
+func TestAnAddressThatCannotBeLinkedToIsSeenBeforeItIsUsed(t *testing.T) {
+	for _, address := range []string{"wss://", "wss:///link", "wss://:8443/link", "https://cloud/link", "cloud:8443", "wss://cloud:port/link", "wss://cloud:0/link", "wss://cloud:99999/link"} {
+		c := testConfig(t.TempDir())
+		c.Cloud.URL = address
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("cloud.url: %q", address)) {
+			t.Errorf("configured %s: %v", address, err)
+		}
+		if _, err := keepIdentity(t.TempDir(), "id", nil, enrolAnswer{Site: "s1", Gateway: "gw-1", Link: address}); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", address)) {
+			t.Errorf("told by the cloud %s: %v", address, err)
+		}
+	}
+	c := testConfig(t.TempDir())
+	c.Cloud.URL = "wss://[2001:db8::1]:8443/link"
+	if err := c.Check(); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 
 // status gathers what the agent says of itself.
 func (a *agent) status(ctx context.Context) (control.Status, error) {
-	s := control.Status{Version: Version, Site: a.site, Gateway: a.gateway, Up: time.Since(a.start).Microseconds(), Clock: "free"}
+	s := control.Status{Version: Version, Site: a.link.enrolledAt(), Gateway: a.gateway, Up: time.Since(a.start).Microseconds(), Clock: "free"}
 	err := a.loop.do(ctx, func(now ward.Instant) {
 		s.Now = now.Wall
 		if now.Synchronised {
