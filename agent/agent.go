@@ -71,7 +71,7 @@ func run(ctx context.Context, c Config) error {
 	if err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	a := &agent{cfg: c, gateway: c.identity(), start: time.Now(), disk: d, facts: newFacts()}
+	a := &agent{cfg: c, gateway: c.identity(), client: c.clientID(), start: time.Now(), disk: d, facts: newFacts()}
 	err = a.run(ctx, socket)
 	return errors.Join(err, d.Close())
 }
@@ -80,6 +80,7 @@ func run(ctx context.Context, c Config) error {
 type agent struct {
 	cfg     Config
 	gateway string
+	client  string // the MQTT client id
 	start   time.Time
 	disk    *disk
 	facts   *facts
@@ -156,7 +157,7 @@ func (a *agent) serveBroker(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	c := broker.Config{Listen: a.cfg.Broker.Listen, Agent: a.clientID(), Users: users, MaxPayload: maxBrokerPayload, Log: a.cfg.Log}
+	c := broker.Config{Listen: a.cfg.Broker.Listen, Agent: a.client, Users: users, MaxPayload: maxBrokerPayload, Log: a.cfg.Log}
 	listening := make(chan string, 1)
 	c.Ready = func(at string) { listening <- at }
 	if a.cfg.MQTT.URL == "" && len(users) > 0 {
@@ -168,13 +169,6 @@ func (a *agent) serveBroker(ctx context.Context, g *errgroup.Group) error {
 	case <-ctx.Done():
 	}
 	return nil
-}
-
-func (a *agent) clientID() string {
-	if a.cfg.MQTT.ClientID != "" {
-		return a.cfg.MQTT.ClientID
-	}
-	return "wardline-agent-" + a.gateway
 }
 
 // build makes the parts and joins them.
@@ -246,7 +240,7 @@ func (a *agent) intake() (*intake.Intake, error) {
 	m := a.cfg.MQTT
 	var ready sync.Once
 	c := intake.Config{
-		URL: a.brokerURL(), ClientID: a.clientID(), Username: m.Username, Password: a.brokerPassword,
+		URL: a.brokerURL(), ClientID: a.client, Username: m.Username, Password: a.brokerPassword,
 		Wards: wardIDs(a.cfg.Wards), TopicsFile: filepath.Join(a.cfg.Data, "topics"),
 		Log: a.cfg.Log, Now: func() int64 { return a.cfg.Clock().Wall },
 		WillTopic: local.AgentTopic(a.cfg.Wards[0].ID), WillPayload: local.Will(a.gateway), // a connection has one: other wards see the heartbeat stop

@@ -30,7 +30,7 @@ import (
 // Config is how a gateway is set up. The zero value of each field is usable
 // unless its comment says otherwise. Durations are written as 10s, 2m, 48h.
 type Config struct {
-	Data     string          `yaml:"data"`    // folder of the outbox, the identity and the control socket; required
+	Data     string          `yaml:"data"`    // folder of the outbox, the identities and the control socket; required
 	Gateway  string          `yaml:"gateway"` // the gateway's id, 1 to 64 of a-z 0-9 -; "" = the one of the enrolment
 	MQTT     MQTT            `yaml:"mqtt"`
 	Broker   Broker          `yaml:"broker"`  // the embedded MQTT broker; none when listen is ""
@@ -63,7 +63,7 @@ type Ready struct {
 // MQTT is the broker that relays publish to.
 type MQTT struct {
 	URL          string `yaml:"url"`           // mqtt://host:1883 or mqtts://host:8883; "" = the embedded broker
-	ClientID     string `yaml:"client_id"`     // "" = wardline-agent-{gateway}
+	ClientID     string `yaml:"client_id"`     // "" = wardline-agent- and eight random characters, kept in data/client-id
 	Username     string `yaml:"username"`      // "" = none
 	PasswordFile string `yaml:"password_file"` // a file that holds only the password
 	CAFile       string `yaml:"ca_file"`       // whom to trust with mqtts; "" = the system's

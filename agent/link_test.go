@@ -193,3 +193,27 @@ func TestAnAddressThatCannotBeLinkedToIsSeenBeforeItIsUsed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheBrokersSessionIsTheSameUnderEveryName(t *testing.T) {
+	c := testConfig(t.TempDir())
+	first := c.clientID()
+	c.Gateway = "gw-2"
+	enrolled(t, c.Data, enrolmentOf("gw-2", "wss://cloud/link"))
+	if got := c.clientID(); got != first || len(got) > 23 {
+		t.Errorf("the client id is %s after enrolment, was %s", got, first)
+	}
+	if other := testConfig(t.TempDir()).clientID(); other == first {
+		t.Errorf("two gateways share the client id %s", other)
+	}
+	if err := os.WriteFile(filepath.Join(c.Data, clientIDFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second := c.clientID()
+	if second == "" || second == first || c.clientID() != second {
+		t.Errorf("after the file was emptied the id is %q, then %q", second, c.clientID())
+	}
+	c.MQTT.ClientID = "mine"
+	if got := c.clientID(); got != "mine" {
+		t.Errorf("the configured id is mine, used is %s", got)
+	}
+}

@@ -54,7 +54,7 @@ func start(t *testing.T, dir string, now Instant) *bench {
 	}
 	t.Cleanup(func() { d.Close() })
 	b.disk = d
-	b.a = &agent{cfg: c, gateway: "gw-1", disk: d, facts: newFacts()}
+	b.a = &agent{cfg: c, gateway: "gw-1", client: c.clientID(), disk: d, facts: newFacts()}
 	if err := b.a.build(); err != nil {
 		t.Fatal(err)
 	}
