@@ -277,7 +277,7 @@ const (
 )
 
 // command carries out what the cloud asks. A command whose effect is kept has
-// none the second time.
+// none the second time; one that was refused is judged again, and answered alike.
 func (l *linker) command(ctx context.Context, c *linkpb.Command) *linkpb.Result {
 	r := &linkpb.Result{Id: c.Id, Outcome: outcomeDone}
 	if l.disk.Seen(c.Id) {
@@ -331,7 +331,9 @@ func (l *linker) respond(ctx context.Context, id string, event []byte) error {
 	unknown := false
 	err := l.loop.doDurably(ctx, func(now ward.Instant, u *unit) {
 		l.loop.step(now, ward.Input{Response: &e})
-		unknown = l.loop.out.Counts[ward.ReasonUnknownAlert]+l.loop.out.Counts[ward.ReasonBadResponse] > 0
+		if unknown = l.loop.out.Counts[ward.ReasonUnknownAlert]+l.loop.out.Counts[ward.ReasonBadResponse] > 0; unknown {
+			return
+		}
 		u.commit.Commands = append(u.commit.Commands, id)
 		u.events = append(u.events, e)
 	})

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"wardline/agent/internal/control"
+	"wardline/shared/alert"
 	"wardline/shared/link"
 	"wardline/shared/link/linkpb"
 )
@@ -215,5 +217,42 @@ func TestTheBrokersSessionIsTheSameUnderEveryName(t *testing.T) {
 	c.MQTT.ClientID = "mine"
 	if got := c.clientID(); got != "mine" {
 		t.Errorf("the configured id is mine, used is %s", got)
+	}
+}
+
+func TestACommandThatComesAgainIsAnsweredAsTheFirstTime(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(12*time.Second, "S1", 140)
+	ask := func(id string, of alert.ID) *linkpb.Result {
+		event, err := json.Marshal(alert.Event{Alert: of, Author: alert.Board, N: 1, Type: alert.Acknowledged, At: b.now.Wall, By: "nurse", Priority: alert.Medium})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, done := context.WithCancel(t.Context())
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			select {
+			case call := <-b.a.loop.calls:
+				call(b.now)
+				b.a.loop.flush()
+			case <-ctx.Done(): // it was answered without the loop
+			}
+		}()
+		r := b.a.link.command(t.Context(), &linkpb.Command{Id: id, Body: &linkpb.Command_AlertEvent{AlertEvent: event}})
+		done()
+		<-served
+		return r
+	}
+	for range 3 {
+		if r := ask("c1", b.open("1")[0].ID); r.Outcome != outcomeDone {
+			t.Errorf("an open alert: %v", r)
+		}
+		if r := ask("c2", alert.ID(strings.Repeat("a", 32))); r.Outcome != outcomeRefused || r.Detail != "the alert is not open at the gateway" {
+			t.Errorf("an alert that nobody knows: %v", r)
+		}
+	}
+	if !b.disk.Seen("c1") || b.disk.Seen("c2") {
+		t.Errorf("remembered: c1 %v, c2 %v, want the one that had an effect", b.disk.Seen("c1"), b.disk.Seen("c2"))
 	}
 }
