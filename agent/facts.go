@@ -12,13 +12,36 @@ import (
 type facts struct {
 	mu    sync.Mutex // guards what follows
 	known map[string]bool
+	until map[string]int64 // Mono, µs: when what happened is over
 	queue []ward.Input
 }
 
-func newFacts() *facts { return &facts{known: map[string]bool{}} }
+func newFacts() *facts { return &facts{known: map[string]bool{}, until: map[string]int64{}} }
 
 func (f *facts) set(name string, on bool, text string) {
 	f.put(name, on, ward.Input{Fact: &ward.Fact{Name: name, On: on, Text: text}})
+}
+
+// happened sets a fact that is over at an instant (Mono, µs), unless it happens
+// again before.
+func (f *facts) happened(name, text string, until int64) {
+	f.set(name, true, text)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.until[name] = until
+}
+
+// pass ends what is over now (Mono, µs).
+func (f *facts) pass(now int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, until := range f.until {
+		if now >= until {
+			delete(f.until, name)
+			f.known[name] = false
+			f.queue = append(f.queue, ward.Input{Fact: &ward.Fact{Name: name}})
+		}
+	}
 }
 
 func (f *facts) relay(relay string, offline bool) {

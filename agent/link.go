@@ -39,6 +39,7 @@ type linker struct {
 	state uplink.State
 	off   string // why there is no link at all; "" = there is one
 	fault bool   // off is nothing that anybody wants
+	ends  int64  // when the gateway's certificate does, µs UTC; 0 = not known
 }
 
 // lookEvery is how soon it is noticed that the gateway was enrolled, or again.
@@ -144,6 +145,9 @@ func (l *linker) tls(at string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be used: put it back, or enrol again with wardline-agent enrol --replace TOKEN: %w", identityFile, err)
 	}
+	l.mu.Lock()
+	l.ends = id.Leaf().NotAfter.UnixMicro()
+	l.mu.Unlock()
 	ca, err := os.ReadFile(filepath.Join(l.cfg.Data, cloudCAFile))
 	if err != nil {
 		return nil, err
@@ -203,6 +207,10 @@ func (l *linker) report(s uplink.State) {
 	was := l.state
 	l.state = s
 	l.mu.Unlock()
+	if s.Renumbered > was.Renumbered {
+		l.cfg.Log.Error("gateway and cloud disagreed on what was sent: all that is kept is sent anew", "cloud", s.Cloud, "error", s.LastError)
+		l.loop.facts.happened("renumbered", "", l.cfg.Clock().Mono+renumberedFor.Microseconds())
+	}
 	switch {
 	case s.Connected != was.Connected && s.Connected:
 		l.cfg.Log.Info("cloud connected", "cloud", s.Cloud)
@@ -215,12 +223,17 @@ func (l *linker) report(s uplink.State) {
 	}
 }
 
-// begin says that there is to be a link.
+// begin says that there is to be a link. The new uplink counts its renumberings
+// from 0.
 func (l *linker) begin(e Enrolment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.site, l.off, l.fault = e.Site, "", false
+	l.site, l.off, l.fault, l.state.Renumbered = e.Site, "", false, 0
 }
+
+// renumberedFor is how long it is true that the outbox was renumbered: an alert
+// of it stays until somebody has resolved it.
+const renumberedFor = time.Minute
 
 // setOff says why there is no link, and whether somebody must do something.
 func (l *linker) setOff(why string, fault bool) {
@@ -249,6 +262,14 @@ func (l *linker) enrolledAt() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.site
+}
+
+// certificateEnds is when the certificate does that the last connection was tried
+// with, µs UTC; 0 before the first.
+func (l *linker) certificateEnds() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ends
 }
 
 // up says whether the cloud is connected, and since when it is or is not.

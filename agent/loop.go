@@ -135,6 +135,7 @@ func (l *loop) message(now ward.Instant, m *intake.Message) {
 	u := l.unit(now)
 	u.acks = append(u.acks, m)
 	if m.Reason != "" {
+		l.newer(now, m)
 		return
 	}
 	switch m.Class {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"wardline/agent/internal/control"
 	"wardline/agent/internal/intake"
@@ -79,8 +80,34 @@ func (l *loop) keyOf(sensor string) []byte {
 	return nil
 }
 
+// newerFor is how long after the last frame of a newer major version it is said
+// that such frames are set aside.
+const newerFor = 10 * time.Minute
+
+// newer notices that a message was set aside as one of a newer major version
+// (SPEC §10.1): its sensor is not watched.
+func (l *loop) newer(now ward.Instant, m *intake.Message) {
+	if m.Reason == intake.Reason(frame.ErrVersion) {
+		l.facts.happened("newer_frames", fmt.Sprintf("from sensor %s, relay %s", m.Sensor, m.Relay), now.Mono+newerFor.Microseconds())
+	}
+}
+
+// certificateWarning is how long before its end a certificate is spoken of.
+const certificateWarning = 14 * 24 * time.Hour
+
+// certificate notices how long the gateway's certificate lasts; ends is µs UTC,
+// 0 for one that is not known.
+func (l *loop) certificate(now ward.Instant, ends int64) {
+	day := time.UnixMicro(ends).UTC().Format(time.DateOnly)
+	over := ends != 0 && now.Wall >= ends
+	l.facts.set("certificate_expired", over, day)
+	l.facts.set("certificate_ending", ends != 0 && !over && ends-now.Wall < certificateWarning.Microseconds(), day)
+}
+
 // learn notices what the shell can know by itself.
 func (l *loop) learn(now ward.Instant) {
+	l.facts.pass(now.Mono)
+	l.certificate(now, l.link.certificateEnds())
 	lost, why := l.link.lost()
 	l.facts.set("link_lost", lost, why)
 	d := l.disk.Stats()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -116,9 +117,17 @@ func (a *agent) linkStatus(s *control.Status) {
 	case u.Refused != "":
 		s.Uplink.State = "refused"
 	}
+	if ends := a.link.certificateEnds(); ends != 0 {
+		s.Certificate = &control.Certificate{Ends: ends, Days: daysUntil(ends, s.Now)}
+	}
 	if u.Technician {
 		s.Trouble = append(s.Trouble, "the cloud refuses this gateway: "+cmp.Or(u.LastError, u.Refused))
 	}
+}
+
+// daysUntil is the whole days from now to an instant, both µs, rounded down.
+func daysUntil(at, now int64) int64 {
+	return int64(math.Floor(float64(at-now) / float64((24 * time.Hour).Microseconds())))
 }
 
 func (a *agent) diskStatus(s *control.Status) {

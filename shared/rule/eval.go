@@ -71,7 +71,7 @@ func (s *State) evaluate(e *expression, now int64) truthValue {
 		case o.code >= opInputLess:
 			top++
 			if s.known>>o.arg&1 != 0 {
-				stack[top&(maxDepth-1)] = value{compare(o.code-(opInputLess-opLess), s.values[o.arg&31], o.num), true}
+				stack[top&(maxDepth-1)] = value{compare(o.code-(opInputLess-opLess), s.values[o.arg&(maxInputs-1)], o.num), true}
 			} else {
 				stack[top&(maxDepth-1)] = value{}
 			}
@@ -106,11 +106,11 @@ func (s *State) load(o *op, now int64) value {
 	case opConst:
 		return value{o.num, true}
 	case opInput:
-		return value{s.values[o.arg&31], s.known>>o.arg&1 != 0}
+		return value{s.values[o.arg&(maxInputs-1)], s.known>>o.arg&1 != 0}
 	case opAge:
-		return value{float64(max(0, now-s.missed[o.arg&31])) / float64(second), s.begun != 0}
+		return value{float64(max(0, now-s.missed[o.arg&(maxInputs-1)])) / float64(second), s.begun != 0}
 	case opGone:
-		g := &s.gone[o.arg&31]
+		g := &s.gone[o.arg&(maxInputs-1)]
 		return value{float64(g.last-g.first) / float64(second), s.begun != 0}
 	}
 	w := &s.windows[o.arg]

@@ -132,9 +132,12 @@ const (
 	ClockUnsynchronised
 	StorageDamaged
 	NewerFrames
+	Renumbered
+	CertificateEnding
+	CertificateExpired
 	inputs
 
-	maxInputs = 32
+	maxInputs = 64
 )
 
 // A vital's number must stay below the facts', and all must fit a mask.
@@ -179,6 +182,9 @@ var meanings = func() (m [inputs]meaning) {
 	m[ClockUnsynchronised] = meaning{"clock_unsynchronised", truth, "", gateway}
 	m[StorageDamaged] = meaning{"storage_damaged", truth, "", gateway}
 	m[NewerFrames] = meaning{"newer_frames", truth, "", gateway}
+	m[Renumbered] = meaning{"renumbered", truth, "", gateway}
+	m[CertificateEnding] = meaning{"certificate_ending", truth, "", gateway}
+	m[CertificateExpired] = meaning{"certificate_expired", truth, "", gateway}
 	return m
 }()
 

@@ -64,6 +64,7 @@ func printStatus(w io.Writer, s control.Status) error {
 	fmt.Fprintf(t, "clock\t%s\t%s\n", s.Clock, time.UnixMicro(s.Now).Format("2006-01-02 15:04:05 MST"))
 	printLink(t, "broker", s.Broker, s.Now)
 	printLink(t, "uplink", s.Uplink, s.Now)
+	printCertificate(t, s)
 	printPending(t, s)
 	fmt.Fprintf(t, "outbox\t%s of %s\tframes kept %s\n", size(s.Outbox.Bytes), size(s.Outbox.MaxBytes), ago(s.Outbox.FramesFrom, s.Now))
 	printSensors(t, s)
@@ -95,6 +96,17 @@ func printLink(w io.Writer, name string, l control.Link, now int64) {
 	if l.Error != "" && l.State != "connected" {
 		fmt.Fprintf(w, "\t%s\n", l.Error)
 	}
+}
+
+func printCertificate(w io.Writer, s control.Status) {
+	if s.Certificate == nil {
+		return
+	}
+	left := count(int(s.Certificate.Days), "day") + " left"
+	if s.Certificate.Days < 0 {
+		left = "over: enrol again"
+	}
+	fmt.Fprintf(w, "identity\tcertificate: %s\tends %s\n", left, time.UnixMicro(s.Certificate.Ends).Format(time.DateOnly))
 }
 
 func printPending(w io.Writer, s control.Status) {

@@ -9,14 +9,18 @@ package control
 // Status is what an agent says of itself. Times are µs since 1970 UTC, 0 for
 // never; spans are µs.
 type Status struct {
-	Version string   `json:"version"`
-	Site    string   `json:"site"` // "" before enrolment
-	Gateway string   `json:"gateway"`
-	Now     int64    `json:"now"`
-	Up      int64    `json:"up"`    // since the agent started
-	Clock   string   `json:"clock"` // synchronised or free
-	Broker  Link     `json:"broker"`
-	Uplink  Link     `json:"uplink"`
+	Version string `json:"version"`
+	Site    string `json:"site"` // "" before enrolment
+	Gateway string `json:"gateway"`
+	Now     int64  `json:"now"`
+	Up      int64  `json:"up"`    // since the agent started
+	Clock   string `json:"clock"` // synchronised or free
+	Broker  Link   `json:"broker"`
+	Uplink  Link   `json:"uplink"`
+	// Certificate is what the cloud knows the gateway by; none before the agent has
+	// tried to connect with it.
+	Certificate *Certificate `json:"certificate,omitempty"`
+
 	Lanes   []Lane   `json:"lanes"`
 	Outbox  Outbox   `json:"outbox"`
 	Sensors []Sensor `json:"sensors"`
@@ -32,6 +36,12 @@ type Link struct {
 	Peer  string `json:"peer"`            // whom it speaks to
 	Since int64  `json:"since"`           // of this state
 	Error string `json:"error,omitempty"` // the last one
+}
+
+// Certificate is how long the gateway's certificate lasts.
+type Certificate struct {
+	Ends int64 `json:"ends"`
+	Days int64 `json:"days"` // whole days left; negative when it is over
 }
 
 // Lane is one of the outbox's queues towards the cloud.

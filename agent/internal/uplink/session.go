@@ -64,8 +64,11 @@ func (r *runner) session(ctx context.Context) error {
 	}
 	sender, err := link.NewSender(welcome, r.c.Outbox.Lanes(), r.c.Outbox.HashAt)
 	if errors.Is(err, link.ErrDiverged) {
+		if failed := r.c.Outbox.Renumber(); failed != nil {
+			return errors.Join(err, failed)
+		}
 		r.state.Renumbered++
-		return errors.Join(err, r.c.Outbox.Renumber())
+		return err
 	}
 	if err != nil {
 		return err

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"wardline/agent/internal/control"
+)
+
+func TestTheStatusSaysHowLongTheCertificateLasts(t *testing.T) {
+	ends := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local).UnixMicro()
+	for _, x := range []struct {
+		c    *control.Certificate
+		want string
+	}{
+		{nil, ""},
+		{&control.Certificate{Ends: ends, Days: 83}, "certificate: 83 days left  ends 2026-03-01"},
+		{&control.Certificate{Ends: ends, Days: 1}, "certificate: 1 day left  ends"},
+		{&control.Certificate{Ends: ends, Days: -3}, "certificate: over: enrol again  ends"},
+	} {
+		var b strings.Builder
+		if err := printStatus(&b, control.Status{Certificate: x.c}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); !strings.Contains(got, x.want) || strings.Contains(got, "certificate") != (x.want != "") {
+			t.Errorf("%+v prints\n%s\nwant %q", x.c, got, x.want)
+		}
+	}
+}
