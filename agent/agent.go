@@ -14,7 +14,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -253,14 +252,12 @@ func (a *agent) intake() (*intake.Intake, error) {
 			}
 		},
 	}
-	if m.PasswordFile != "" {
-		b, err := os.ReadFile(m.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the broker's password: %w", err)
-		}
-		c.Password = strings.TrimSpace(string(b))
-	}
 	var err error
+	if m.PasswordFile != "" { // else it is that of the embedded broker
+		if c.Password, err = m.password(); err != nil {
+			return nil, err
+		}
+	}
 	if c.TLS, err = m.tls(); err != nil {
 		return nil, err
 	}

@@ -7,15 +7,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"wardline/agent/internal/broker"
+	"wardline/agent/internal/intake"
 	"wardline/agent/internal/ward"
 	"wardline/firmware-protocol/frame"
 	"wardline/shared/alert"
@@ -196,28 +198,29 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-var brokerScheme = regexp.MustCompile(`^(mqtts?|tcp|tls|ssl)://[^/]`)
+// maxSocketPath is how many bytes the path of a unix socket has at most on Linux
+// (unix(7): sun_path, with a zero at its end).
+const maxSocketPath = 107
 
-// Check reports everything that is wrong with the configuration.
+// maxBrokerInflight is below the messages that may wait in the agent, so that a
+// broker's whole window finds room.
+const maxBrokerInflight = maxWaiting - 1
+
+// Check reports everything that is wrong with the configuration: what Run would
+// refuse, but for what only trying can show. It reads the files that it names.
 func (c Config) Check() error {
 	var errs []error
 	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	if c.Data == "" {
 		bad("data: a folder is needed, such as /var/lib/wardline")
 	}
+	if socket := c.ControlSocket(); c.Data != "" && len(socket) > maxSocketPath {
+		bad("control_socket: the path %s has %d bytes, at most %d: choose a shorter data folder, or another place for the socket", socket, len(socket), maxSocketPath)
+	}
 	if c.Gateway != "" {
 		if err := pki.CheckName(c.Gateway); err != nil {
 			bad("gateway: %w", err)
 		}
-	}
-	if c.MQTT.URL == "" && c.Broker.Listen == "" {
-		bad("mqtt.url: a broker is needed, such as mqtt://127.0.0.1:1883, or broker.listen for the embedded one")
-	}
-	if c.MQTT.URL != "" && c.Broker.Listen != "" {
-		bad("mqtt.url and broker.listen: the agent reads from one broker, so only one of the two can be set")
-	}
-	if c.MQTT.URL != "" && !brokerScheme.MatchString(c.MQTT.URL) {
-		bad("mqtt.url: %q is not like mqtt://127.0.0.1:1883 or mqtts://broker.example.org:8883", c.MQTT.URL)
 	}
 	if c.Cloud.URL != "" {
 		if err := checkLink(c.Cloud.URL); err != nil {
@@ -230,7 +233,7 @@ func (c Config) Check() error {
 	if len(c.Wards) == 0 {
 		bad("wards: there is none, so nobody would be watched")
 	}
-	errs = append(errs, c.checkSources(), c.checkWards())
+	errs = append(errs, c.checkBroker(), c.checkSources(), c.checkWards())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -252,19 +255,84 @@ func (c Config) Check() error {
 // beds fit.
 const maxTopology = link.MaxMessage * 3 / 4
 
+// checkBroker holds against the parts that use them what is said of the broker,
+// be it one of the site's or the embedded one.
+func (c Config) checkBroker() error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	switch {
+	case c.MQTT.URL == "" && c.Broker.Listen == "":
+		bad("mqtt.url: a broker is needed, such as mqtt://127.0.0.1:1883, or broker.listen for the embedded one")
+	case c.MQTT.URL != "" && c.Broker.Listen != "":
+		bad("mqtt.url and broker.listen: the agent reads from one broker, so only one of the two can be set")
+	}
+	if c.MQTT.URL != "" {
+		errs = append(errs, checkBrokerURL(c.MQTT.URL))
+	}
+	if n := c.MQTT.Inflight; n < 0 || n > maxBrokerInflight {
+		bad("mqtt.max_inflight: %d is not 1 to %d; it is the broker's max_inflight_messages", n, maxBrokerInflight)
+	}
+	if _, err := c.MQTT.password(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := c.MQTT.tls(); err != nil {
+		errs = append(errs, err)
+	}
+	users, err := c.brokerUsers()
+	errs = append(errs, err)
+	if c.Broker.Listen != "" && err == nil {
+		if err := (broker.Config{Listen: c.Broker.Listen, Users: users}).Check(); err != nil {
+			bad("broker.%w", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkBrokerURL(raw string) error {
+	u, err := url.Parse(raw)
+	if err != nil || !slices.Contains([]string{"mqtt", "mqtts", "tcp", "tls", "ssl"}, u.Scheme) || u.Hostname() == "" || !validPort(u.Port()) {
+		return fmt.Errorf("mqtt.url: %q is not like mqtt://127.0.0.1:1883 or mqtts://broker.example.org:8883", raw)
+	}
+	if u.User != nil {
+		return fmt.Errorf("mqtt.url: the address names a user, which nothing reads: say it by mqtt.username and mqtt.password_file")
+	}
+	return nil
+}
+
+// maxSourceBound is the longest that a source may be silent, or a vital count.
+const maxSourceBound = 24 * time.Hour
+
 func (c Config) checkSources() error {
 	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
 	names := map[string]bool{}
 	for i, s := range c.Sources {
+		at := fmt.Sprintf("sources[%d]", i)
 		switch {
 		case s.Name == "" || s.Topic == "":
-			errs = append(errs, fmt.Errorf("sources[%d]: name and topic are needed", i))
+			bad("%s: name and topic are needed", at)
+			continue
 		case s.Decoder != "frame" && s.Decoder != "json":
-			errs = append(errs, fmt.Errorf("sources[%d] (%s): decoder %q is not one of frame, json", i, s.Name, s.Decoder))
+			bad("%s (%s): decoder %q is not one of frame, json", at, s.Name, s.Decoder)
+			continue
 		case names[s.Name]:
-			errs = append(errs, fmt.Errorf("sources[%d]: a second source is called %s", i, s.Name))
+			bad("%s: a second source is called %s", at, s.Name)
+			continue
 		}
 		names[s.Name] = true
+		if d := s.SilentAfter.Or(0); d > maxSourceBound {
+			bad("%s.silent_after: %s is too long: at most %s, and 12s for a patch that streams", at, d, maxSourceBound)
+		}
+		if d := s.StaleAfter.Or(0); d > maxSourceBound {
+			bad("%s.stale_after: %s is too long: at most %s, and 10s for a patch that streams", at, d, maxSourceBound)
+		}
+		x, err := s.intake()
+		if x.SilentAfter, x.StaleAfter = 0, 0; err == nil { // these were looked at
+			_, err = intake.NewDecoder([]intake.Source{x}, nil)
+		}
+		if err != nil {
+			bad("%s: %w", at, err)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -317,7 +385,7 @@ func (c Config) brokerUsers() ([]broker.User, error) {
 	}
 	text, err := os.ReadFile(c.Broker.UsersFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the broker's users: %w", err)
+		return nil, fmt.Errorf("broker.users_file: %w", err)
 	}
 	users := []broker.User{{Name: "wardline-agent", Password: rand.Text(), Agent: true}}
 	for i, line := range strings.Split(string(text), "\n") {
@@ -325,11 +393,21 @@ func (c Config) brokerUsers() ([]broker.User, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
+		at := fmt.Sprintf("broker.users_file: %s, line %d", c.Broker.UsersFile, i+1)
 		name, password, _ := strings.Cut(line, " ")
-		if password = strings.TrimSpace(password); password == "" {
-			return nil, fmt.Errorf("read the broker's users: %s, line %d: want a name, a space and a password", c.Broker.UsersFile, i+1)
+		password = strings.TrimSpace(password)
+		switch {
+		case password == "":
+			return nil, fmt.Errorf("%s: want a name, a space and a password", at)
+		case !frame.ValidRelay(name):
+			return nil, fmt.Errorf("%s: %q is no relay's id, nor station", at, name)
+		case slices.ContainsFunc(users, func(u broker.User) bool { return u.Name == name }):
+			return nil, fmt.Errorf("%s: there is a user %s already", at, name)
 		}
 		users = append(users, stationOrRelay(name, password))
+	}
+	if len(users) == 1 {
+		return nil, fmt.Errorf("broker.users_file: %s names nobody, so no relay could sign in", c.Broker.UsersFile)
 	}
 	return users, nil
 }

@@ -53,22 +53,32 @@ func (c Config) wardConfig(gateway string) (ward.Config, error) {
 func (c Config) intakeSources() ([]intake.Source, error) {
 	var out []intake.Source
 	for _, s := range c.Sources {
-		x := intake.Source{Name: s.Name, Topic: s.Topic, Format: intake.Format(s.Decoder), SilentAfter: s.SilentAfter.Or(0), StaleAfter: s.StaleAfter.Or(0)}
-		if s.KeysFile != "" {
-			keys, err := readKeys(s.KeysFile)
-			if err != nil {
-				return nil, fmt.Errorf("source %s: %w", s.Name, err)
-			}
-			x.Key = func(sensor string) []byte {
-				if k, ok := keys[sensor]; ok {
-					return k
-				}
-				return noKey
-			}
+		x, err := s.intake()
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", s.Name, err)
 		}
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+// intake is the source as package intake wants it, with its sensors' keys.
+func (s Source) intake() (intake.Source, error) {
+	x := intake.Source{Name: s.Name, Topic: s.Topic, Format: intake.Format(s.Decoder), SilentAfter: s.SilentAfter.Or(0), StaleAfter: s.StaleAfter.Or(0)}
+	if s.KeysFile == "" {
+		return x, nil
+	}
+	keys, err := readKeys(s.KeysFile)
+	if err != nil {
+		return x, err
+	}
+	x.Key = func(sensor string) []byte {
+		if k, ok := keys[sensor]; ok {
+			return k
+		}
+		return noKey
+	}
+	return x, nil
 }
 
 // noKey is the key of a sensor that has none on a site that sets keys: nobody
@@ -79,7 +89,7 @@ var noKey = func() []byte { k := make([]byte, frame.MaxKey); rand.Read(k); retur
 func readKeys(file string) (map[string][]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the sensors' keys: %w", err)
+		return nil, fmt.Errorf("keys_file: %w", err)
 	}
 	defer f.Close()
 	keys := map[string][]byte{}
@@ -92,11 +102,27 @@ func readKeys(file string) (map[string][]byte, error) {
 		id, text, _ := strings.Cut(line, " ")
 		key, err := hex.DecodeString(strings.TrimSpace(text))
 		if err != nil || len(key) < frame.MinKey || len(key) > frame.MaxKey || !frame.ValidID(id) {
-			return nil, fmt.Errorf("read the sensors' keys: %s, line %d: want a sensor's id and a key of %d to %d hexadecimal digits", file, n, 2*frame.MinKey, 2*frame.MaxKey)
+			return nil, fmt.Errorf("keys_file: %s, line %d: want a sensor's id and a key of %d to %d hexadecimal digits", file, n, 2*frame.MinKey, 2*frame.MaxKey)
 		}
 		keys[id] = key
 	}
 	return keys, lines.Err()
+}
+
+// password is the one to sign in to the broker with, "" for none.
+func (m MQTT) password() (string, error) {
+	if m.PasswordFile == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(m.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("mqtt.password_file: %w", err)
+	}
+	password := strings.TrimSpace(string(text))
+	if password == "" {
+		return "", fmt.Errorf("mqtt.password_file: %s holds no password", m.PasswordFile)
+	}
+	return password, nil
 }
 
 func (m MQTT) tls() (*tls.Config, error) {
@@ -105,11 +131,11 @@ func (m MQTT) tls() (*tls.Config, error) {
 	}
 	text, err := os.ReadFile(m.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("read the broker's CA: %w", err)
+		return nil, fmt.Errorf("mqtt.ca_file: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("read the broker's CA: %s holds no certificate", m.CAFile)
+		return nil, fmt.Errorf("mqtt.ca_file: %s holds no certificate", m.CAFile)
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
 }

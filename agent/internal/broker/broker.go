@@ -76,7 +76,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	l, err := listen(c)
@@ -105,18 +105,22 @@ func Run(ctx context.Context, c Config) error {
 	return s.Close() // waits for its clients' goroutines
 }
 
-func (c Config) check() error {
-	host, _, err := net.SplitHostPort(c.Listen)
+// Check says what Run would refuse, but for an address that is in use.
+func (c Config) Check() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
 	if err != nil {
-		return fmt.Errorf("listen on %q: want host:port", c.Listen)
+		return fmt.Errorf("listen: %q is not host:port, such as 127.0.0.1:1883", c.Listen)
 	}
 	if len(c.Users) == 0 && !loopback(host) {
-		return fmt.Errorf("listen on %s: without users it must be a loopback address, such as 127.0.0.1:1883", c.Listen)
+		return fmt.Errorf("listen: %s can be reached from other machines, so there must be users (users_file); without them only a loopback address is served, such as 127.0.0.1:1883", c.Listen)
 	}
 	names := map[string]bool{}
 	for _, u := range c.Users {
 		if u.Name == "" || u.Password == "" || names[u.Name] {
-			return fmt.Errorf("user %q: each needs a name of its own and a password", u.Name)
+			return fmt.Errorf("users: %q: each needs a name of its own and a password", u.Name)
 		}
 		names[u.Name] = true
 	}
