@@ -137,7 +137,7 @@ func (a *agent) runLink(ctx context.Context) error {
 	if a.disk.lacks == nil {
 		return a.link.run(ctx)
 	}
-	a.link.setOff("the outbox cannot be opened")
+	a.link.setOff("the outbox cannot be opened", false)
 	<-ctx.Done()
 	return nil
 }

@@ -417,7 +417,7 @@ func (c Config) brokerUsers() ([]broker.User, error) {
 func stationOrRelay(name, password string) broker.User {
 	u := broker.User{Name: name, Password: password}
 	if name == "station" {
-		u.Read, u.Write = []string{"wl/1/ward/#"}, []string{"wl/1/ward/+/bed/+/response"}
+		u.Read, u.Write = []string{"wl/1/ward/#"}, []string{"wl/1/ward/+/bed/+/response", "wl/1/ward/+/response"}
 	}
 	return u
 }

@@ -456,3 +456,36 @@ func TestAWardIsWatchedWhileNoOutboxCanBeOpened(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAlertOfTheWholeWardIsAnsweredInTheWard(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.a.facts.set("storage_damaged", true, "outbox.db.aside")
+	b.pass(3*time.Second, "S1", 72)
+	answer := func(topic, act string) {
+		text := fmt.Sprintf(`{"act":%q,"alert":"all","by":"station-1","minutes":600}`, act)
+		b.a.loop.message(b.now, &intake.Message{Topic: topic, Payload: []byte(text), Received: b.now.Wall})
+		b.flush()
+	}
+	answer("wl/1/ward/7w/response", "stand_by")
+	if a, _ := b.about("storage-damaged"); a.Ward.Silence.By != "" {
+		t.Errorf("a whole ward is on stand-by: %+v", a.Ward)
+	}
+	answer("wl/1/ward/7w/response", "acknowledge")
+	a, ok := b.about("storage-damaged")
+	if ack, yes := a.Ack(b.now.Wall); !ok || !yes || ack.By != "station-1" || ack.Until != b.now.Wall+(10*time.Minute).Microseconds() {
+		t.Errorf("the acknowledgement is %+v, want station-1's for ten minutes", ack)
+	}
+	told := 0
+	for _, r := range b.records(link.Alerts) {
+		var e alert.Event
+		if err := json.Unmarshal(r.Payload, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == alert.Acknowledged && e.Alert == a.ID && e.Via == "ward" {
+			told++
+		}
+	}
+	if told != 1 {
+		t.Errorf("%d acknowledgements wait for the cloud, want one", told)
+	}
+}

@@ -33,7 +33,8 @@ func (l *loop) relay(now ward.Instant, m *intake.Message) {
 	l.facts.relay(m.Relay, !m.State.Online)
 }
 
-// response takes what a person did at a ward's station.
+// response takes what a person did at a ward's station, at a bed or about the
+// ward as a whole.
 func (l *loop) response(now ward.Instant, m *intake.Message) {
 	r, err := local.ParseResponse(m.Payload, m.Retained, now.Wall)
 	var events []alert.Event
@@ -45,7 +46,7 @@ func (l *loop) response(now ward.Instant, m *intake.Message) {
 		if why, ok := errors.AsType[*local.Refusal](err); ok {
 			reason = why.Reason
 		}
-		l.count.setAside(unsourced, reason, fmt.Sprintf("response at bed %s: %v", m.Bed, err))
+		l.count.setAside(unsourced, reason, fmt.Sprintf("response at %s: %v", m.Topic, err))
 		return
 	}
 	for i := range events {

@@ -27,7 +27,7 @@ func (t *teller) prepare(beds map[ward.BedKey]struct{}, w *ward.Ward, now ward.I
 		for _, a := range w.Alerts(b.Ward, b.Bed) {
 			open = append(open, local.Open{Alert: a, Durable: !pending(b)})
 		}
-		payloads[b] = local.Alerts(b.Ward, b.Bed, now.Wall, open, false)
+		payloads[b] = local.Alerts(b.Ward, b.Bed, now.Wall, open)
 	}
 	return func() {
 		for b, p := range payloads {

@@ -151,6 +151,7 @@ func TestTopicsSayWhatAMessageSpeaksOf(t *testing.T) {
 		{"wl/1/r/s/json/x", Stray, WrongTopic, ""},
 		{"elsewhere", Stray, WrongTopic, ""},
 		{"wl/1/ward/7w/bed/12/response", Response, "", "7w 12"},
+		{"wl/1/ward/7w/response", Response, "", "7w "},
 		{"wl/1/r/state", Relay, MalformedState, ""},
 	} {
 		m := decodeText(t, c.topic, good)

@@ -56,7 +56,7 @@ type Message struct {
 	Source    *Source // nil but for class Sensor
 	Relay     string
 	Sensor    string
-	Ward, Bed string // class Response
+	Ward, Bed string // class Response; Bed is "" for the ward as a whole
 
 	Obs   vital.Observation  // class Sensor
 	Frame *biosensorpb.Frame // of a frame, for its waveforms

@@ -17,8 +17,11 @@ const (
 // wardID is what may name a ward (SPEC §2.3).
 var wardID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// responseFilter is the topic filter of a ward's responses.
-func responseFilter(ward string) string { return wardPrefix + ward + "/bed/+/response" }
+// responseFilters are the topic filters of a ward's responses: at its beds, and
+// to what is about no single bed.
+func responseFilters(ward string) []string {
+	return []string{wardPrefix + ward + "/bed/+/response", wardPrefix + ward + "/response"}
+}
 
 // Decoder makes observations of messages by their topics. It keeps nothing
 // between messages, so a kept message decodes as it did when it came.
@@ -87,7 +90,7 @@ func (s *Source) filter() string {
 func (d *Decoder) filters() []string {
 	out := []string{relayStates}
 	for _, w := range d.wards {
-		out = append(out, responseFilter(w))
+		out = append(out, responseFilters(w)...)
 	}
 	seen := map[string]bool{}
 	for i := range d.sources {
@@ -139,8 +142,13 @@ func (d *Decoder) route(m *Message) {
 		return
 	}
 	if rest, ok := strings.CutPrefix(m.Topic, wardPrefix); ok {
-		if l := strings.Split(rest, "/"); len(l) == 4 && l[1] == "bed" && l[3] == "response" {
+		l := strings.Split(rest, "/")
+		switch {
+		case len(l) == 4 && l[1] == "bed" && l[3] == "response":
 			m.Class, m.Ward, m.Bed = Response, l[0], l[2]
+			return
+		case len(l) == 2 && l[1] == "response":
+			m.Class, m.Ward = Response, l[0]
 			return
 		}
 	}

@@ -37,9 +37,9 @@ func TestTheAlertsOfABedAreShownMostUrgentFirst(t *testing.T) {
 		{Alert: latched, Durable: true},
 		{Alert: open("c", alert.High, alert.Physiological)},
 		{Alert: open("d", alert.High, alert.Physiological, func(a *alert.Alert) { a.Phase = alert.Over })},
-	}, false)
+	})
 	golden(t, "testdata/alerts.json", got)
-	golden(t, "testdata/none.json", Alerts("7w", "12", now, nil, false))
+	golden(t, "testdata/none.json", Alerts("7w", "12", now, nil))
 	golden(t, "testdata/heartbeat.json", encode(Heartbeat{At: now, Gateway: "gw-7w", Watching: true, Link: true, LinkSince: now - 60e6, EveryS: 5}))
 	golden(t, "testdata/will.json", Will("gw-7w"))
 }
@@ -66,22 +66,20 @@ func TestOnlyTheWardStopsTheSoundInTheWard(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*alert.Alert)
-		remote bool
 		sound  bool
 		acked  bool
 	}{
-		{"nobody", func(*alert.Alert) {}, false, true, false},
-		{"ward acknowledged", func(a *alert.Alert) { a.Ward.Ack = ack }, false, false, true},
-		{"ward paused", func(a *alert.Alert) { a.Ward.Silence = silence }, false, false, false},
-		{"board acknowledged", func(a *alert.Alert) { a.Board.Ack = ack }, false, true, true},
-		{"board acknowledged, site lets it", func(a *alert.Alert) { a.Board.Ack = ack }, true, false, true},
-		{"ward's is over", func(a *alert.Alert) { a.Ward.Ack = ack; a.Ward.Ack.Until = now }, false, true, false},
-		{"a worse one now", func(a *alert.Alert) { a.Ward.Ack = ack; a.Ward.Ack.Priority = alert.Medium }, false, true, false},
-		{"history", func(a *alert.Alert) { a.Phase, a.Late = alert.Latched, true }, false, false, false},
-		{"late but still true", func(a *alert.Alert) { a.Late = true }, false, true, false},
+		{"nobody", func(*alert.Alert) {}, true, false},
+		{"ward acknowledged", func(a *alert.Alert) { a.Ward.Ack = ack }, false, true},
+		{"ward paused", func(a *alert.Alert) { a.Ward.Silence = silence }, false, false},
+		{"board acknowledged", func(a *alert.Alert) { a.Board.Ack = ack }, true, true},
+		{"ward's is over", func(a *alert.Alert) { a.Ward.Ack = ack; a.Ward.Ack.Until = now }, true, false},
+		{"a worse one now", func(a *alert.Alert) { a.Ward.Ack = ack; a.Ward.Ack.Priority = alert.Medium }, true, false},
+		{"history", func(a *alert.Alert) { a.Phase, a.Late = alert.Latched, true }, false, false},
+		{"late but still true", func(a *alert.Alert) { a.Late = true }, true, false},
 	} {
 		var b bedAlerts
-		if err := json.Unmarshal(Alerts("7w", "12", now, []Open{{Alert: open("a", alert.High, alert.Physiological, c.change)}}, c.remote), &b); err != nil {
+		if err := json.Unmarshal(Alerts("7w", "12", now, []Open{{Alert: open("a", alert.High, alert.Physiological, c.change)}}), &b); err != nil {
 			t.Fatal(err)
 		}
 		if a := b.Alerts[0]; a.Sound != c.sound || a.Acknowledged != c.acked {
@@ -126,6 +124,7 @@ func TestResponsesAreCutToWhatThePriorityAllows(t *testing.T) {
 
 func TestResponsesThatAreRefusedSayWhy(t *testing.T) {
 	a := open("a", alert.High, alert.Physiological)
+	wide := open("e", alert.Medium, alert.Technical, func(x *alert.Alert) { x.Condition.Bed = "" }) // of the ward
 	for _, c := range []struct {
 		payload  string
 		retained bool
@@ -142,10 +141,11 @@ func TestResponsesThatAreRefusedSayWhy(t *testing.T) {
 		{`{"act":"acknowledge","alert":"all","by":"s"}`, true, StaleResponse},
 		{fmt.Sprintf(`{"act":"acknowledge","alert":"all","by":"s","at":%d}`, now-61e6), false, StaleResponse},
 		{`{"act":"stand_by","alert":"all","by":"s"}`, false, NotAllowed},
+		{`{"act":"stand_by","alert":"` + string(wide.ID) + `","by":"s"}`, false, NotAllowed},
 	} {
 		r, err := ParseResponse([]byte(c.payload), c.retained, now)
 		if err == nil {
-			_, err = r.Events([]alert.Alert{a}, now)
+			_, err = r.Events([]alert.Alert{a, wide}, now)
 		}
 		refused, ok := errors.AsType[*Refusal](err)
 		if !ok || refused.Reason != c.reason || refused.Detail == "" {

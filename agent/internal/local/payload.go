@@ -68,22 +68,21 @@ type shownOpen struct {
 }
 
 // Alerts is the payload that shows a bed's open alerts at now (µs UTC). An alert
-// that is not open is passed over. remoteQuiets says that this site lets an
-// acknowledgement or silence from the cloud stop the sound in the ward; without
-// it, only those given in the ward do.
-func Alerts(ward, bed string, now int64, open []Open, remoteQuiets bool) []byte {
+// that is not open is passed over. Only an
+// acknowledgement or silence that was given in the ward stops the sound there.
+func Alerts(ward, bed string, now int64, open []Open) []byte {
 	open = slices.Clone(open)
 	slices.SortStableFunc(open, func(x, y Open) int { return alert.Compare(x.Alert, y.Alert) })
 	b := bedAlerts{At: now, Ward: ward, Bed: bed, Alerts: []shownOpen{}}
 	for _, o := range open {
 		if o.Alert.Open() {
-			b.Alerts = append(b.Alerts, show(o, now, remoteQuiets))
+			b.Alerts = append(b.Alerts, show(o, now))
 		}
 	}
 	return encode(b)
 }
 
-func show(o Open, now int64, remoteQuiets bool) shownOpen {
+func show(o Open, now int64) shownOpen {
 	c := o.Alert.Condition
 	s := shownOpen{
 		ID: o.Alert.ID, Kind: c.Kind, Priority: c.Priority, Marks: c.Priority.Marks(), Text: c.Text,
@@ -93,15 +92,13 @@ func show(o Open, now int64, remoteQuiets bool) shownOpen {
 		s.Acknowledged, s.AcknowledgedBy, s.Until = true, ack.By, ack.Until
 	}
 	// What was late when it was learnt of and has ended is never heard.
-	s.Sound = !quiet(o.Alert, now, remoteQuiets) && (s.Active || !o.Alert.Late)
+	s.Sound = !quiet(o.Alert, now) && (s.Active || !o.Alert.Late)
 	return s
 }
 
-// quiet says whether somebody who may has stopped the sound.
-func quiet(a alert.Alert, now int64, remoteQuiets bool) bool {
-	if !remoteQuiets {
-		a.Board = alert.Response{}
-	}
+// quiet says whether somebody in the ward has stopped the sound.
+func quiet(a alert.Alert, now int64) bool {
+	a.Board = alert.Response{}
 	_, acknowledged := a.Ack(now)
 	_, silenced := a.Silence(now)
 	return acknowledged || silenced

@@ -29,7 +29,7 @@ var (
 )
 
 // maxStandBy bounds stand-by, which quiets a bed's technical alerts while its
-// patient is away. It never quiets a physiological alert.
+// patient is away. It never quiets a physiological alert, nor one of the ward.
 const maxStandBy = time.Hour
 
 type byPriority struct{ high, medium, low time.Duration }
@@ -54,11 +54,12 @@ const (
 	StandBy     Act = "stand_by"    // the patient is away
 )
 
-// Response is a message of a bed's response topic:
+// Response is a message of the response topic of a bed, or of a ward:
 //
 //	{"act":"acknowledge","alert":"4f…","by":"station-1","minutes":2,"at":1767268800250000}
 //
-// alert is an id or "all" of the bed; minutes (optional) is cut to what the
+// alert is an id or "all" of the bed or, on the ward's topic, of what is about no
+// single bed; minutes (optional) is cut to what the
 // priority allows; at (optional, µs UTC) is when the person acted.
 type Response struct {
 	Act     Act     `json:"act"`
@@ -121,7 +122,7 @@ func plain(s string) bool {
 	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) })
 }
 
-// Events is what r does to the open alerts of its bed: events of the gateway
+// Events is what r does to the open alerts of its bed, or of its ward: events of the gateway
 // without a number, one an alert. Errors are *Refusal.
 func (r Response) Events(open []alert.Alert, now int64) ([]alert.Event, error) {
 	var out []alert.Event
@@ -131,18 +132,18 @@ func (r Response) Events(open []alert.Alert, now int64) ([]alert.Event, error) {
 			continue
 		}
 		found = true
-		if r.Act == StandBy && a.Condition.Kind == alert.Physiological {
+		if r.Act == StandBy && (a.Condition.Kind == alert.Physiological || a.Condition.Bed == "") {
 			continue
 		}
 		out = append(out, r.event(a, now))
 	}
 	switch {
 	case !found && r.Alert == "all":
-		return nil, refusal(NoSuchAlert, "the bed has no open alert")
+		return nil, refusal(NoSuchAlert, "there is no open alert here")
 	case !found:
-		return nil, refusal(NoSuchAlert, "alert %.40q is not open at this bed", r.Alert)
+		return nil, refusal(NoSuchAlert, "alert %.40q is not open here", r.Alert)
 	case len(out) == 0:
-		return nil, refusal(NotAllowed, "stand-by quiets technical alerts only: acknowledge a physiological one")
+		return nil, refusal(NotAllowed, "stand-by quiets a bed's technical alerts only: acknowledge what is physiological or about the ward")
 	}
 	return out, nil
 }
