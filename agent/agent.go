@@ -119,11 +119,17 @@ func (a *agent) run(ctx context.Context, socket net.Listener) error {
 		stop()
 		return errors.Join(err, g.Wait())
 	}
-	g.Go(func() error { return a.in.Run(ctx) })
+	heard, hangUp := context.WithCancel(context.WithoutCancel(ctx)) // the broker hears the last words
+	g.Go(func() error { return a.in.Run(heard) })
 	g.Go(func() error { return a.loop.run(ctx) })
 	g.Go(func() error { return a.runLink(ctx) })
-	g.Go(func() error { return a.tell.station.Run(ctx) })
-	g.Go(func() error { return a.disk.run(ctx, func() int64 { return a.cfg.Clock().Wall }) })
+	g.Go(func() error {
+		defer hangUp()
+		err := a.tell.station.Run(ctx)
+		a.farewell()
+		return err
+	})
+	g.Go(func() error { return a.disk.run(ctx, func() int64 { return a.cfg.Clock().Wall }, a.cfg.Log) })
 	g.Go(func() error {
 		follow := func(ctx context.Context, line func([]byte) error) error { return a.tell.tail.follow(ctx.Done(), line) }
 		return control.Run(ctx, socket, control.Agent{Status: a.status, Tail: follow})
@@ -140,6 +146,29 @@ func (a *agent) runLink(ctx context.Context) error {
 	a.link.setOff("the outbox cannot be opened", false)
 	<-ctx.Done()
 	return nil
+}
+
+// lastWords is how long the agent waits for its last words to be heard.
+const lastWords = 500 * time.Millisecond
+
+// farewell says in every ward that nobody watches any more. The connection's last
+// will is about the first ward alone.
+func (a *agent) farewell() {
+	said := make(chan error, len(a.cfg.Wards))
+	over := time.After(lastWords)
+	waiting := 0
+	for _, w := range a.cfg.Wards {
+		if a.in.Publish(local.AgentTopic(w.ID), true, local.Will(a.gateway), func(err error) { said <- err }) == nil {
+			waiting++
+		}
+	}
+	for ; waiting > 0; waiting-- {
+		select {
+		case <-said:
+		case <-over:
+			return
+		}
+	}
 }
 
 // maxBrokerPayload is above the protocol's 16 KiB, so that a relay which sends
@@ -183,7 +212,7 @@ func (a *agent) build() error {
 	wall := func() int64 { return a.cfg.Clock().Wall }
 	watch := newWatch(a.cfg.Wards, wall)
 	tail := newTail()
-	a.tell = &teller{tail: tail, known: map[alert.ID]control.Line{}}
+	a.tell = &teller{tail: tail, known: map[alert.ID]known{}}
 	a.loop = &loop{
 		cfg: a.cfg, log: a.cfg.Log, ward: w, disk: a.disk, append: a.disk.Append, facts: a.facts, tell: a.tell, watch: watch,
 		calls: make(chan func(ward.Instant)), wake: make(chan struct{}, 1), kept: map[ward.BedKey]map[alert.ID]bool{}, untold: map[ward.BedKey]struct{}{}, relays: map[string]*control.Relay{}, relayOf: map[string]string{},

@@ -64,6 +64,13 @@ func (c *counters) setAside(source, reason, detail string) {
 	c.refuse(s, reason, detail)
 }
 
+// late counts messages that were taken as history: they raise nothing.
+func (c *counters) late(source string, n uint64) {
+	if n > 0 {
+		c.source(source).PassedOver["late"] += n
+	}
+}
+
 func (c *counters) refuse(s *control.Intake, reason, detail string) {
 	s.SetAside[reason]++
 	s.LastWhy = reason + ": " + detail

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -73,17 +74,21 @@ func (d *disk) await(ctx context.Context) error {
 	}
 }
 
-// run tidies the outbox until ctx ends. Damage that it finds shows again at the
-// next commit, which mends it; the next outbox is tidied then.
-func (d *disk) run(ctx context.Context, wall func() int64) error {
+// run tidies the outbox until ctx ends, and writes down what it cannot. Damage
+// that it finds shows again at the next commit, which mends it; the next outbox is
+// tidied then.
+func (d *disk) run(ctx context.Context, wall func() int64, log *slog.Logger) error {
 	if d.lacks != nil {
 		return d.await(ctx)
 	}
+	failed := func(err error) { log.Error("the outbox cannot be tidied", "error", err) }
 	for {
 		box := d.box.Load()
-		if err := box.Run(ctx, wall); err == nil {
+		err := box.Run(ctx, wall, failed)
+		if err == nil {
 			return nil
 		}
+		failed(err)
 		for d.box.Load() == box {
 			select {
 			case <-ctx.Done():

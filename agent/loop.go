@@ -146,6 +146,7 @@ func (l *loop) message(now ward.Instant, m *intake.Message) {
 			l.count.setAside(m.Source.Name, reason, fmt.Sprintf("sensor %s: %s", m.Sensor, reasonText[reason]))
 			return
 		}
+		l.count.late(m.Source.Name, l.out.Counts[ward.ReasonLate])
 		u.commit.Frames = append(u.commit.Frames, outbox.Frame{Topic: m.Topic, Source: m.Source.Name, Received: now.Wall, Payload: m.Payload})
 		l.relayOf[m.Sensor] = m.Relay
 		l.watch.frame(m)

@@ -451,7 +451,7 @@ func TestAWardIsWatchedWhileNoOutboxCanBeOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		if err := b.disk.run(t.Context(), nil); !errors.Is(err, errDiskBack) {
+		if err := b.disk.run(t.Context(), nil, slog.New(slog.DiscardHandler)); !errors.Is(err, errDiskBack) {
 			t.Errorf("once it can be opened, the run ends with %v", err)
 		}
 	})
@@ -487,5 +487,14 @@ func TestAnAlertOfTheWholeWardIsAnsweredInTheWard(t *testing.T) {
 	}
 	if told != 1 {
 		t.Errorf("%d acknowledgements wait for the cloud, want one", told)
+	}
+}
+
+func TestHistoryIsCountedApartFromWhatWasTakenAsNow(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(2*time.Second, "S1", 72)
+	b.say("S1", fmt.Sprintf(`{"t":%d,"boot":1,"seq":7,"hr":72}`, b.now.Wall-60e6))
+	if got := b.source("json"); got.Accepted != 3 || got.PassedOver["late"] != 1 {
+		t.Errorf("%d taken, %v passed over; want 3, of which one late", got.Accepted, got.PassedOver)
 	}
 }

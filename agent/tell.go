@@ -15,7 +15,13 @@ import (
 type teller struct {
 	station *local.Station
 	tail    *tail
-	known   map[alert.ID]control.Line // what open alerts are, for lines about them; the loop's
+	known   map[alert.ID]known // what open alerts are, for lines about them; the loop's
+}
+
+// known is what lines about an alert begin with.
+type known struct {
+	line  control.Line
+	latch bool // it stays open when its condition has ended
 }
 
 // prepare makes what shows the alerts of beds as they are now; the returned
@@ -49,8 +55,8 @@ func (t *teller) introduce(open []alert.Alert) {
 	}
 }
 
-func about(c alert.Condition) control.Line {
-	return control.Line{Where: c.Ward + "/" + c.Bed, Text: c.Priority.Marks() + " " + c.Text}
+func about(c alert.Condition) known {
+	return known{control.Line{Where: c.Ward + "/" + c.Bed, Text: c.Priority.Marks() + " " + c.Text}, c.Latch}
 }
 
 // line is an event in words.
@@ -58,7 +64,8 @@ func (t *teller) line(e alert.Event) control.Line {
 	if e.Condition != nil {
 		t.known[e.Alert] = about(*e.Condition)
 	}
-	l := t.known[e.Alert]
+	k := t.known[e.Alert]
+	l := k.line
 	l.At, l.What, l.Alert = e.At, string(e.Type), string(e.Alert)
 	if e.By != "" {
 		l.Text += ", by " + e.By
@@ -66,13 +73,13 @@ func (t *teller) line(e alert.Event) control.Line {
 	if e.Text != "" {
 		l.Text += ": " + e.Text
 	}
-	if e.Type == alert.Resolved || len(t.known) > maxKnown {
+	if e.Type == alert.Resolved || e.Type == alert.Ended && !k.latch || len(t.known) > maxKnown {
 		delete(t.known, e.Alert)
 	}
 	return l
 }
 
-// maxKnown bounds what is remembered for lines about alerts that have ended.
+// maxKnown bounds what is remembered for lines about alerts.
 const maxKnown = 10_000
 
 // tail lets readers follow what happens. One that is slow loses the oldest.

@@ -100,7 +100,7 @@ type Intake struct {
 	Source     string            `json:"source"`
 	Accepted   uint64            `json:"accepted"`
 	SetAside   map[string]uint64 `json:"set_aside"`          // by reason
-	PassedOver map[string]uint64 `json:"passed_over"`        // parts of accepted messages: implausible, unknown_key
+	PassedOver map[string]uint64 `json:"passed_over"`        // in accepted messages: implausible, unknown_key; late ones, which are history
 	LastWhy    string            `json:"last_why,omitempty"` // the last refusal, in words
 }
 

@@ -68,7 +68,7 @@ func (s *Station) Connected() {
 }
 
 // Run publishes the heartbeat, and what was owed, every 5 s until ctx ends. The
-// last word is the will, which whoever owns the connection publishes.
+// last word to each ward is Will, which whoever owns the connection publishes then.
 func (s *Station) Run(ctx context.Context) error {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()

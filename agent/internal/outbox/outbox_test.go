@@ -2,12 +2,14 @@ package outbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wardline/shared/link"
@@ -415,4 +417,25 @@ func TestOldCommandIdsAreForgotten(t *testing.T) {
 	if box = reopen(t, box, Options{}); box.Seen("old") || !box.Seen("new") {
 		t.Error("after a restart: want the same")
 	}
+}
+
+func TestTidyingThatFailsIsToldAndTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		box, err := Open(t.TempDir(), Options{})
+		if err == nil {
+			err = box.Close() // nothing of it can be tidied now
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		told := make(chan error, 10)
+		ended := make(chan error, 1)
+		go func() { ended <- box.Run(ctx, func() int64 { return t0 }, func(err error) { told <- err }) }()
+		time.Sleep(2*tidyEvery + time.Second)
+		stop()
+		if err := <-ended; err != nil || len(told) != 2 {
+			t.Errorf("told %d times in two rounds, ended with %v", len(told), err)
+		}
+	})
 }

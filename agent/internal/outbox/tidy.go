@@ -21,8 +21,9 @@ const (
 const tidyEvery = 30 * time.Second
 
 // Run tidies now and then until ctx ends; wall tells the time, µs UTC. It
-// returns early only with ErrDamaged: what else fails is tried again.
-func (o *Outbox) Run(ctx context.Context, wall func() int64) error {
+// returns early only with ErrDamaged: what else fails is told to failed and tried
+// again.
+func (o *Outbox) Run(ctx context.Context, wall func() int64, failed func(error)) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
@@ -31,8 +32,12 @@ func (o *Outbox) Run(ctx context.Context, wall func() int64) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := o.Tidy(wall()); errors.Is(err, ErrDamaged) {
+		err := o.Tidy(wall())
+		if errors.Is(err, ErrDamaged) {
 			return err
+		}
+		if err != nil {
+			failed(err)
 		}
 	}
 }
