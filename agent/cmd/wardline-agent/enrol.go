@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -15,12 +16,18 @@ import (
 )
 
 func enrol(c *cli.Context) error {
+	if late := slices.IndexFunc(c.Args().Slice(), isFlag); late > 0 {
+		return hinted{asked{fmt.Errorf("flags come before the token: %s stands after it", c.Args().Get(late))}, "try: wardline-agent enrol " + c.Args().Get(late) + " TOKEN"}
+	}
 	if c.NArg() != 1 {
 		return hinted{asked{errors.New("enrol takes one argument, the token")}, "an operator makes one with: wardline-cloud gateway token --ward WARD GATEWAY"}
 	}
 	token, err := readToken(c.Args().First(), os.Stdin)
 	if err != nil {
 		return err
+	}
+	if _, err := pki.ParseToken(token); err != nil {
+		return hinted{asked{fmt.Errorf("cannot enrol: %w", err)}, "copy the whole line, from wl1. to its end, and paste it again"}
 	}
 	data := c.String("data")
 	if data == "" {
@@ -40,6 +47,9 @@ func enrol(c *cli.Context) error {
 	_, err = fmt.Printf("gateway  %s\nsite     %s\nlink     %s\n\nenrolled; a running agent connects within seconds\n", e.Gateway, e.Site, e.Link)
 	return err
 }
+
+// isFlag says whether an argument looks like a flag; - alone is standard input.
+func isFlag(arg string) bool { return len(arg) > 1 && arg[0] == '-' }
 
 func readToken(arg string, in io.Reader) (string, error) {
 	if arg != "-" {
@@ -62,8 +72,6 @@ func enrolTrouble(err error) error {
 		return out
 	}
 	switch {
-	case errors.Is(err, pki.ErrTypo):
-		return hinted{asked{out}, "copy the whole line, from wl1. to its end, and paste it again"}
 	case errors.Is(err, pki.ErrWrongCA):
 		return hinted{out, "is this the right cloud, and nothing between you and it that opens TLS?"}
 	case errors.Is(err, agent.ErrEnrolled):

@@ -56,7 +56,11 @@ func run(ctx context.Context, args []string) int {
 
 func app() *cli.App {
 	usage := func(c *cli.Context, err error, _ bool) error {
-		return hinted{asked{err}, "try: wardline-agent " + c.Command.Name + " --help"}
+		of := "wardline-agent "
+		if c.Command.Name != c.App.Name {
+			of += c.Command.Name + " "
+		}
+		return hinted{asked{err}, "try: " + of + "--help"}
 	}
 	a := &cli.App{
 		Name:            "wardline-agent",
@@ -67,7 +71,11 @@ func app() *cli.App {
 		OnUsageError:    usage,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		CommandNotFound: nil,
+		Flags:           []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version"}},
 		Action: func(c *cli.Context) error {
+			if c.Bool("version") {
+				return printVersion(os.Stdout)
+			}
 			if name := c.Args().First(); name != "" {
 				return hinted{asked{fmt.Errorf("there is no command %q", name)}, "try: wardline-agent --help"}
 			}
@@ -101,7 +109,7 @@ func read(c *cli.Context, how func(path string) (agent.Config, error)) (agent.Co
 	path := c.String("config")
 	cfg, err := how(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return cfg, hinted{fmt.Errorf("cannot start: %w", err), "name the file with --config; deploy/edge has an example"}
+		return cfg, hinted{fmt.Errorf("cannot use the configuration: %w", err), "name the file with --config; deploy/edge has an example"}
 	}
 	if err != nil {
 		return cfg, hinted{fmt.Errorf("cannot use the configuration: %w", err), "after mending it: wardline-agent check-config --config " + path}
@@ -163,8 +171,7 @@ func versionCommand() *cli.Command {
 			if c.Bool("json") {
 				return printJSON(os.Stdout, map[string]string{"version": agent.Version})
 			}
-			_, err := fmt.Println("wardline-agent", agent.Version)
-			return err
+			return printVersion(os.Stdout)
 		},
 	}
 }

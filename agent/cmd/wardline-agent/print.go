@@ -29,6 +29,11 @@ func printJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+func printVersion(w io.Writer) error {
+	_, err := fmt.Fprintln(w, "wardline-agent", agent.Version)
+	return err
+}
+
 func printConfig(w io.Writer, c agent.Config, asJSON bool) error {
 	beds, bound := 0, 0
 	for _, ward := range c.Wards {

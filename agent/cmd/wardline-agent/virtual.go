@@ -3,12 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"wardline/firmware-protocol/frame"
 	"wardline/firmware-protocol/virtual"
 )
 
@@ -50,8 +53,11 @@ battery_low, fever; each as kind@after+duration:sensor.`,
 
 func runVirtual(c *cli.Context) error {
 	cfg, err := virtualConfig(c)
+	if _, wrong := errors.AsType[asked](err); wrong {
+		return hinted{err, "try: wardline-agent virtual --help"}
+	}
 	if err != nil {
-		return asked{err}
+		return err
 	}
 	fmt.Fprintf(os.Stderr, "relay %s: %s, to %s; Ctrl-C ends it\n", cfg.Relay, strings.Join(shorten(cfg.SensorNames()), ", "), c.String("broker"))
 	err = virtual.Run(c.Context, cfg)
@@ -76,26 +82,75 @@ func virtualConfig(c *cli.Context) (virtual.Config, error) {
 		Log: logger(os.Stderr, "info"), Stats: new(virtual.Stats),
 	}
 	if c.Args().Present() {
-		return cfg, fmt.Errorf("virtual takes no argument %q", c.Args().First())
+		return cfg, asked{fmt.Errorf("virtual takes no argument %q", c.Args().First())}
 	}
 	for _, text := range c.StringSlice("episode") {
 		e, err := virtual.ParseEpisode(text)
 		if err != nil {
-			return cfg, err
+			return cfg, asked{fmt.Errorf("--episode: %w", err)}
 		}
 		cfg.Episodes = append(cfg.Episodes, e)
+	}
+	if err := checkVirtual(c, cfg); err != nil {
+		return cfg, asked{err}
 	}
 	if file := c.String("password-file"); file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return cfg, fmt.Errorf("read the password: %w", err)
+			return cfg, fmt.Errorf("cannot read the password: %w", err)
 		}
 		cfg.Password = strings.TrimSpace(string(b))
 	}
-	if cfg.Speed < 1 {
-		return cfg, errors.New("speed must be at least 1")
-	}
 	return cfg, nil
+}
+
+// checkVirtual says which flag asks for what cannot be.
+func checkVirtual(c *cli.Context, cfg virtual.Config) error {
+	u, err := url.Parse(cfg.Broker)
+	names := cfg.SensorNames()
+	switch {
+	case err != nil || u.Hostname() == "" || !slices.Contains([]string{"tcp", "ssl", "tls"}, u.Scheme):
+		return fmt.Errorf("--broker: %q is not like mqtt://127.0.0.1:1883", c.String("broker"))
+	case !frame.ValidRelay(cfg.Relay):
+		return fmt.Errorf("--relay: %q is no relay's id", cfg.Relay)
+	case c.IsSet("sensors") && (cfg.Sensors < 1 || cfg.Sensors > virtual.MaxSensors):
+		return fmt.Errorf("--sensors: %d is not 1 to %d", cfg.Sensors, virtual.MaxSensors)
+	case len(cfg.Names) > virtual.MaxSensors || c.IsSet("sensors") && len(cfg.Names) > cfg.Sensors:
+		return fmt.Errorf("--name: %d of them for %d sensors", len(cfg.Names), len(names))
+	case cfg.FrameEvery < time.Millisecond || cfg.FrameEvery > 16*time.Second:
+		return fmt.Errorf("--every: %s is not 1ms to 16s", cfg.FrameEvery)
+	case !(cfg.Speed >= 1):
+		return fmt.Errorf("--speed: %g is less than 1", cfg.Speed)
+	case cfg.From < 0:
+		return fmt.Errorf("--from: %s is before the beginning", cfg.From)
+	case cfg.Length < 0:
+		return fmt.Errorf("--length: %s is less than nothing", cfg.Length)
+	case cfg.Speed > 1 && cfg.Length == 0 && cfg.Records == nil:
+		return errors.New("--speed: more than 1 plays history, which needs --length or --record")
+	case cfg.Records == nil && cfg.From != 0:
+		return errors.New("--from: there is no --record to begin in")
+	case cfg.Records == nil && cfg.Loop:
+		return errors.New("--loop: there is no --record to begin again")
+	case cfg.Speed > 1 && cfg.Loop:
+		return errors.New("--loop: what is played as history, by a --speed above 1, does not begin again")
+	}
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			return fmt.Errorf("--name: two sensors are called %q", name)
+		}
+		if !frame.ValidID(name) {
+			return fmt.Errorf("--name: %q is no sensor's id", name)
+		}
+	}
+	for _, e := range cfg.Episodes {
+		switch {
+		case e.Sensor > len(names):
+			return fmt.Errorf("--episode: %v is of sensor %d, and there are %d", e, e.Sensor, len(names))
+		case cfg.Records != nil && e.Kind != virtual.Silent:
+			return fmt.Errorf("--episode: %v: what is played from a --record can only fall silent", e)
+		}
+	}
+	return nil
 }
 
 // brokerURL writes the URL as the MQTT client wants it.
