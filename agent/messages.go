@@ -89,7 +89,7 @@ const newerFor = 10 * time.Minute
 // (SPEC §10.1): its sensor is not watched.
 func (l *loop) newer(now ward.Instant, m *intake.Message) {
 	if m.Reason == intake.Reason(frame.ErrVersion) {
-		l.facts.happened("newer_frames", fmt.Sprintf("from sensor %s, relay %s", m.Sensor, m.Relay), now.Mono+newerFor.Microseconds())
+		l.facts.happened("newer_frames", fmt.Sprintf("sensor %s, relay %s", m.Sensor, m.Relay), now.Mono+newerFor.Microseconds())
 	}
 }
 
