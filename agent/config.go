@@ -327,7 +327,7 @@ func (c Config) checkSources() error {
 			bad("%s.stale_after: %s is too long: at most %s, and 10s for a patch that streams", at, d, maxSourceBound)
 		}
 		x, err := s.intake()
-		if x.SilentAfter, x.StaleAfter = 0, 0; err == nil { // these were looked at
+		if err == nil {
 			_, err = intake.NewDecoder([]intake.Source{x}, nil)
 		}
 		if err != nil {

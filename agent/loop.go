@@ -130,7 +130,7 @@ func (l *loop) takeMessages(ctx context.Context) {
 
 // message steps one message and puts it into the open unit.
 func (l *loop) message(now ward.Instant, m *intake.Message) {
-	l.in.Decoder().Decode(m, now.Wall)
+	l.in.Decoder().Decode(m, now.Wall, now.Synchronised)
 	l.count.message(m)
 	u := l.unit(now)
 	u.acks = append(u.acks, m)
@@ -149,7 +149,9 @@ func (l *loop) message(now ward.Instant, m *intake.Message) {
 		l.count.late(m.Source.Name, l.out.Counts[ward.ReasonLate])
 		u.commit.Frames = append(u.commit.Frames, outbox.Frame{Topic: m.Topic, Source: m.Source.Name, Received: now.Wall, Payload: m.Payload})
 		l.relayOf[m.Sensor] = m.Relay
-		l.watch.frame(m)
+		if l.out.Counts[ward.ReasonLate] == 0 { // a screen's sweep shows now
+			l.watch.frame(m)
+		}
 	case intake.Relay:
 		l.relay(now, m)
 	case intake.Response:

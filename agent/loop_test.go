@@ -498,3 +498,17 @@ func TestHistoryIsCountedApartFromWhatWasTakenAsNow(t *testing.T) {
 		t.Errorf("%d taken, %v passed over; want 3, of which one late", got.Accepted, got.PassedOver)
 	}
 }
+
+func TestAGatewayWhoseClockIsAnHourBehindWatchesAllTheSame(t *testing.T) {
+	b := start(t, t.TempDir(), Instant{Boot: 1, Mono: 1e6, Wall: monday})
+	for range 10 {
+		b.now.Mono += 1e6
+		b.now.Wall += 1e6
+		b.say("S1", fmt.Sprintf(`{"t":%d,"boot":1,"seq":%d,"hr":190,"contact":true}`, b.now.Wall+3600e6, b.now.Wall/1e6%1e9))
+		b.a.loop.tick()
+		b.flush()
+	}
+	if got := b.open("1"); len(got) != 1 || got[0].Condition.Rule != "hr-extreme-high" {
+		t.Errorf("open at bed 1: %+v, set aside: %v", got, b.source("json").SetAside)
+	}
+}

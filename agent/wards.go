@@ -29,11 +29,9 @@ func (c Config) wardConfig(gateway string) (ward.Config, error) {
 		return ward.Config{}, err
 	}
 	out := ward.Config{Gateway: gateway, Packs: packs, SummaryEvery: c.Summary.Or(0).Microseconds()}
-	// Which source a sensor comes by is not known before it speaks: the longest
-	// bounds hold for all.
+	out.Sources = map[string]ward.Bounds{}
 	for _, s := range c.Sources {
-		out.Default.Silence = max(out.Default.Silence, s.SilentAfter.Or(0).Microseconds())
-		out.Default.Stale = max(out.Default.Stale, s.StaleAfter.Or(0).Microseconds())
+		out.Sources[s.Name] = ward.Bounds{Silence: s.SilentAfter.Or(0).Microseconds(), Stale: s.StaleAfter.Or(0).Microseconds()}
 	}
 	for _, w := range c.Wards {
 		x := ward.WardConfig{ID: w.ID, Name: w.Name}
@@ -64,7 +62,7 @@ func (c Config) intakeSources() ([]intake.Source, error) {
 
 // intake is the source as package intake wants it, with its sensors' keys.
 func (s Source) intake() (intake.Source, error) {
-	x := intake.Source{Name: s.Name, Topic: s.Topic, Format: intake.Format(s.Decoder), SilentAfter: s.SilentAfter.Or(0), StaleAfter: s.StaleAfter.Or(0)}
+	x := intake.Source{Name: s.Name, Topic: s.Topic, Format: intake.Format(s.Decoder)}
 	if s.KeysFile == "" {
 		return x, nil
 	}

@@ -73,6 +73,12 @@ func (p *Program) NewState(scope Scope, stale [vital.Count]int64) *State {
 	return s
 }
 
+// SetStale says anew after how many µs each vital is absent.
+func (s *State) SetStale(stale [vital.Count]int64) {
+	s.stale = stale
+	s.next = math.MinInt64 // the next Step looks
+}
+
 // Program is what s runs.
 func (s *State) Program() *Program { return s.p }
 

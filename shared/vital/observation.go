@@ -6,6 +6,7 @@ package vital
 type Observation struct {
 	Relay  string
 	Sensor string
+	Source string // the name under which the gateway's configuration has its topic
 
 	// Boot and Seq number a sensor's frames; a pair that was seen before is a
 	// repeat. Without Sequenced, Hash tells a repeat instead.

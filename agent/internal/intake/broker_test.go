@@ -432,7 +432,7 @@ func TestOneBadMessageChangesNothingElse(t *testing.T) {
 	}
 	var reasons []string
 	for _, m := range in.next(t, 3) {
-		in.Decoder().Decode(m, now)
+		in.Decoder().Decode(m, now, true)
 		reasons = append(reasons, string(m.Reason))
 		m.Ack()
 	}
@@ -455,7 +455,7 @@ func BenchmarkIntake(b *testing.B) {
 			b.Fatal(err)
 		}
 		for _, m := range batch {
-			if in.Decoder().Decode(m, now); m.Reason != "" {
+			if in.Decoder().Decode(m, now, true); m.Reason != "" {
 				b.Fatal(m.Detail)
 			}
 		}

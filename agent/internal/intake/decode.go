@@ -11,8 +11,9 @@ import (
 
 // Decode makes of m what it speaks of. now is the gateway's time (µs UTC) at
 // which it was received or, in a replay, was received then. It never fails: what
-// cannot be used has a Reason and a Detail, and is the taker's to count.
-func (d *Decoder) Decode(m *Message, now int64) {
+// cannot be used has a Reason and a Detail, and is the taker's to count. A time is
+// held against now only if the clock is synchronised: else it says nothing.
+func (d *Decoder) Decode(m *Message, now int64, synchronised bool) {
 	m.reset()
 	d.route(m)
 	if m.Reason != "" {
@@ -28,13 +29,13 @@ func (d *Decoder) Decode(m *Message, now int64) {
 	}
 	switch m.Class {
 	case Sensor:
-		m.Obs.Relay, m.Obs.Sensor, m.Obs.Received = m.Relay, m.Sensor, m.Received
+		m.Obs.Relay, m.Obs.Sensor, m.Obs.Source, m.Obs.Received = m.Relay, m.Sensor, m.Source.Name, m.Received
 		if m.Source.Format == FormatFrame {
 			decodeFrame(m)
 		} else {
 			decodeJSON(m)
 		}
-		if m.Reason == "" {
+		if m.Reason == "" && synchronised {
 			m.checkTime(now)
 		}
 	case Relay:

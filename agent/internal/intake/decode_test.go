@@ -36,7 +36,7 @@ func decoder(t testing.TB) *Decoder {
 func decodeText(t testing.TB, topic, payload string) *Message {
 	t.Helper()
 	m := &Message{Topic: topic, Payload: []byte(payload), Received: now}
-	decoder(t).Decode(m, now)
+	decoder(t).Decode(m, now, true)
 	return m
 }
 
@@ -290,9 +290,9 @@ func TestFramesThatAreRefused(t *testing.T) {
 func TestAMessageDecodedAgainIsTheSame(t *testing.T) {
 	m := &Message{Topic: jsonTopic, Payload: []byte(`{"t":1767268800250000,"hr":720,"rr":16,"x":1}`), Received: now}
 	d := decoder(t)
-	d.Decode(m, now)
+	d.Decode(m, now, true)
 	first := fmt.Sprintf("%+v %s %d %d", m.Obs, m.Detail, m.UnknownKeys, m.Implausible)
-	d.Decode(m, now)
+	d.Decode(m, now, true)
 	if again := fmt.Sprintf("%+v %s %d %d", m.Obs, m.Detail, m.UnknownKeys, m.Implausible); again != first {
 		t.Errorf("%s\nthen %s", first, again)
 	}
@@ -313,7 +313,7 @@ func FuzzJSON(f *testing.F) {
 			return
 		}
 		m := &Message{Topic: jsonTopic, Payload: b, Received: now}
-		d.Decode(m, now)
+		d.Decode(m, now, true)
 		var keys map[string]json.RawMessage
 		err := json.Unmarshal(b, &keys)
 		if (err == nil && keys != nil) == (m.Reason == MalformedJSON) {
@@ -375,7 +375,7 @@ func BenchmarkJSON(b *testing.B) {
 	m := &Message{Topic: "wl/1/relay01/sensor0001/json", Payload: []byte(benchJSON), Received: now}
 	b.ReportAllocs()
 	for b.Loop() {
-		if d.Decode(m, now); m.Reason != "" {
+		if d.Decode(m, now, true); m.Reason != "" {
 			b.Fatal(m.Detail)
 		}
 	}
@@ -408,7 +408,7 @@ func BenchmarkFrame(b *testing.B) {
 	m := &Message{Topic: "wl/1/relay1/s001/frame", Payload: wire1(b, nil, frame.Stamp{}), Received: now}
 	b.ReportAllocs()
 	for b.Loop() {
-		if d.Decode(m, now); m.Reason != "" {
+		if d.Decode(m, now, true); m.Reason != "" {
 			b.Fatal(m.Detail)
 		}
 	}

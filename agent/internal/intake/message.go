@@ -1,8 +1,6 @@
 package intake
 
 import (
-	"time"
-
 	"wardline/firmware-protocol/biosensorpb"
 	"wardline/firmware-protocol/frame"
 	"wardline/shared/vital"
@@ -35,9 +33,6 @@ type Source struct {
 	// each and name it, such as wl/1/{relay}/{sensor}/json.
 	Topic  string
 	Format Format
-	// SilentAfter is how long a sensor may bring nothing before it is silent,
-	// StaleAfter how long a value counts; both are for the ward. 0 = its default.
-	SilentAfter, StaleAfter time.Duration
 	// Key is a sensor's key, of sites that set keys; nil = tags are not asked for.
 	Key func(sensor string) []byte
 

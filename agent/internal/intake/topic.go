@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"wardline/firmware-protocol/frame"
 )
@@ -59,9 +58,6 @@ func (s *Source) check() error {
 	}
 	if s.Format != FormatFrame && s.Format != FormatJSON {
 		return fmt.Errorf("format %q is neither %q nor %q", s.Format, FormatFrame, FormatJSON)
-	}
-	if s.SilentAfter < 0 || s.StaleAfter < 0 || s.SilentAfter > 24*time.Hour || s.StaleAfter > 24*time.Hour {
-		return fmt.Errorf("silent_after and stale_after must be between 0 and 24 h")
 	}
 	sensor := 0
 	levels := strings.Split(s.Topic, "/")

@@ -14,7 +14,6 @@ import (
 type bed struct {
 	subject
 	bounds  Bounds
-	stale   [vital.Count]int64
 	expect  uint64 // mask of vitals; 0 = what was seen
 	repeats repeats
 	sums    sums
@@ -24,9 +23,13 @@ type bed struct {
 
 // heard is what a bed's sensor said.
 type heard struct {
-	Heard     int64 // ward time of the newest frame; 0 for never
-	Connected int64 // the same on the connection's clock
-	Newest    int64 // newest sensor time of live frames, µs UTC
+	Heard     int64  // ward time of the newest frame; 0 for never
+	Connected int64  // the same on the connection's clock
+	Source    string // by which it came
+	Newest    int64  // sensor time of the newest live frame, µs UTC
+	NewestT   int64  // the same in ward time
+	Seq       uint32 // of the newest live frame of Boot
+	LateAt    int64  // sensor time of the last message that was taken for history
 	Seen      uint64
 	Absent    uint64 // the expected vitals that were absent last
 	Silent    bool
@@ -40,6 +43,7 @@ type heard struct {
 	ECG         bool                       // it has sent one
 	Boot        uint32                     // whose words these are; 0 before the first
 	Latest      [vital.Count]vital.Reading `json:"-"` // kept by Save as a list
+	LatestT     [vital.Count]int64         // when each was measured, in ward time
 }
 
 // leadOffTold is how long a lead is off before that is an alert of its own (the
@@ -49,19 +53,30 @@ const leadOffTold = 3 * tick
 
 func newBed(p *rule.Program, wardID string, x Binding, b Bounds) *bed {
 	n := &bed{bounds: b}
-	for v := range n.stale {
-		n.stale[v] = b.Stale
-		if of := b.StaleOf[vital.Vital(v)]; of > 0 {
-			n.stale[v] = of
-		}
-	}
 	for _, v := range x.Expect {
 		n.expect |= 1 << v
 	}
-	n.subject = newSubject(p, rule.Patient, n.stale)
+	n.subject = newSubject(p, rule.Patient, b.stale())
 	n.ward, n.bed, n.sensor, n.patient = wardID, x.Bed, x.Sensor, x.Patient
 	n.note()
 	return n
+}
+
+func (b Bounds) stale() (out [vital.Count]int64) {
+	for v := range out {
+		out[v] = b.Stale
+		if of := b.StaleOf[vital.Vital(v)]; of > 0 {
+			out[v] = of
+		}
+	}
+	return out
+}
+
+// bind notes the source that the sensor is heard by, and its bounds.
+func (b *bed) bind(source string, bounds Bounds) {
+	b.Source, b.bounds = source, bounds
+	b.state.SetStale(bounds.stale())
+	b.state.Note(rule.Silent, rule.Lasting(bounds.Silence))
 }
 
 // observe takes what a sensor said.
@@ -75,7 +90,7 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		out.count(ReasonRepeat)
 		return
 	}
-	late := o.At < b.Newest-liveBound
+	late := b.history(o, t)
 	if w.clock.Sync {
 		if o.At > w.clock.Wall+futureBound {
 			out.count(ReasonFuture)
@@ -84,6 +99,7 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		late = o.At < w.clock.Wall-liveBound
 	}
 	if late {
+		b.LateAt = o.At
 		out.count(ReasonLate)
 		for i := range o.Readings {
 			if r := o.Readings[i]; plausible(r, out) {
@@ -92,23 +108,40 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		}
 		return
 	}
-	b.hear(w, o.Relay, t)
+	b.hear(w, o, t)
 	now := o.At // a clock that cannot be believed says nothing of the frame's age
 	if w.clock.Sync {
 		now = w.clock.Wall
 	}
-	if at := min(o.At, now); at >= b.Newest {
-		b.Newest = at
+	// What is newest is told by ward time: the wall clocks may step back.
+	measured := t - max(0, now-o.At)
+	if measured >= b.NewestT {
+		b.Newest, b.NewestT = min(o.At, now), measured
 		b.said(o, t)
 	}
 	b.readings(w, o.Readings, now, t, out)
 	for _, v := range o.Gone {
 		b.Seen |= 1 << v // what is looked for is measured
-		if b.Latest[v].At <= o.At {
-			b.state.Gone(v, t-max(0, now-o.At))
+		if b.LatestT[v] <= measured {
+			b.state.Gone(v, measured)
 		}
 	}
 	w.step(&b.subject, t, t, out)
+}
+
+// history reports whether a message is history by what its sensor said before,
+// which is all that tells while the gateway's own clock cannot be believed. A
+// sensor whose clock was set back would say nothing but history then: so when
+// nothing live came from it for the live bound, what is next in its order is live.
+func (b *bed) history(o *vital.Observation, t int64) bool {
+	if o.At >= b.Newest-liveBound {
+		return false
+	}
+	next := o.At > b.LateAt && b.LateAt != 0
+	if o.Sequenced {
+		next = b.repeats.newest() == o.Boot && (o.Boot != b.Boot || o.Seq > b.Seq)
+	}
+	return !next || t-b.Heard < liveBound
 }
 
 func plausible(r vital.Reading, out *Output) bool {
@@ -121,21 +154,24 @@ func plausible(r vital.Reading, out *Output) bool {
 
 // hear notes that something live came from the sensor (SPEC 5.4: history does
 // not end its silence).
-func (b *bed) hear(w *Ward, relayID string, t int64) {
+func (b *bed) hear(w *Ward, o *vital.Observation, t int64) {
+	if b.Heard == 0 || b.Source != o.Source {
+		b.bind(o.Source, w.config.bounds(o.Source))
+	}
 	if b.Heard == 0 || b.Silent {
 		b.state.Begin(t)
 	}
 	b.Heard, b.Connected = t, w.conn.time(t)
 	b.Silent = false
 	b.state.Set(rule.Silent, 0, t)
-	if b.via == nil || b.via.id != relayID {
-		b.via = w.relay(relayID)
+	if b.via == nil || b.via.id != o.Relay {
+		b.via = w.relay(o.Relay)
 	}
 	if b.via != nil {
-		if !b.via.told { // nothing was said of it since the start, but here is its word
+		if !b.via.told || b.via.offline { // whatever was said of it, here is its word
 			w.relayTold(b.via, false, t)
 		}
-		b.state.Set(rule.RelayOffline, number01(b.via.offline), t)
+		b.state.Set(rule.RelayOffline, 0, t)
 	}
 }
 
@@ -148,6 +184,7 @@ func (b *bed) said(o *vital.Observation, t int64) {
 		}
 		b.Boot = o.Boot
 	}
+	b.Seq = o.Seq
 	if o.Contact != vital.NotSaid {
 		b.ContactSaid = o.Contact
 	}
@@ -216,7 +253,7 @@ func (b *bed) leadOff() bool { return b.LeadsOff != 0 || b.ContactSaid == vital.
 
 func (b *bed) leadWords() string {
 	if b.LeadsOff == 0 {
-		return "Sensor is off the skin"
+		return "Poor contact with the skin"
 	}
 	return "Electrode off: " + strings.Join(b.LeadsOff.Names(), ", ")
 }
@@ -246,8 +283,8 @@ func (b *bed) readings(w *Ward, list []vital.Reading, now, t int64, out *Output)
 		}
 		at = t - age
 		b.Seen |= 1 << r.Vital
-		if r.At = min(r.At, now); r.At >= b.Latest[r.Vital].At {
-			b.Latest[r.Vital] = r
+		if r.At = min(r.At, now); at >= b.LatestT[r.Vital] {
+			b.Latest[r.Vital], b.LatestT[r.Vital] = r, at
 		}
 		b.state.Set(rule.Of(r.Vital), r.Value, at)
 	}

@@ -4,18 +4,23 @@ import "slices"
 
 // The bounds of repeat detection, for each sensor.
 const (
-	seqWindow  = 1 << 15 // seqs below the highest: nine hours of a frame a second
-	bootsKept  = 3
-	hashesKept = 64
+	seqWindow = 1 << 15 // seqs below the highest: nine hours of a frame a second
+	bootsKept = 3
+
+	// Messages without a seq, of a sensor: as many as a broker may have given and
+	// not heard acknowledged. A checkpoint has the newest of them: what it lacks was
+	// acknowledged long before.
+	hashesKept  = 1024
+	hashesSaved = 64
 )
 
 // repeats knows what a sensor has sent. A frame from below the window, or of a
 // start of the sensor that is forgotten, is taken for new: to sum up history
 // twice is better than to lose it, and history raises nothing.
 type repeats struct {
-	boots  []*seen // newest last
-	hashes [hashesKept]uint64
-	at     int
+	boots  []*seen  // newest last
+	hashes []uint64 // at most hashesKept; then a ring that goes on at next
+	next   int
 }
 
 // seen is the window of one start of a sensor: a ring of bits by seq.
@@ -77,12 +82,24 @@ func (r *repeats) hashed(h uint64) bool {
 	if h == 0 {
 		h = 1
 	}
-	if slices.Contains(r.hashes[:], h) {
+	if slices.Contains(r.hashes, h) {
 		return true
 	}
-	r.hashes[r.at] = h
-	r.at = (r.at + 1) % hashesKept
+	if len(r.hashes) < hashesKept {
+		r.hashes = append(r.hashes, h)
+		return false
+	}
+	r.hashes[r.next] = h
+	r.next = (r.next + 1) % hashesKept
 	return false
+}
+
+// newest is the sensor's start that was heard of last, 0 before the first.
+func (r *repeats) newest() uint32 {
+	if len(r.boots) == 0 {
+		return 0
+	}
+	return r.boots[len(r.boots)-1].boot
 }
 
 // savedRepeats is the checkpoint's form: runs of seqs that were seen.
@@ -117,10 +134,8 @@ func (r *repeats) save() (out savedRepeats) {
 		}
 		out.Boots = append(out.Boots, x)
 	}
-	for i := range r.hashes {
-		if h := r.hashes[(r.at+i)%hashesKept]; h != 0 {
-			out.Hashes = append(out.Hashes, h)
-		}
+	for i := max(0, len(r.hashes)-hashesSaved); i < len(r.hashes); i++ {
+		out.Hashes = append(out.Hashes, r.hashes[(r.next+i)%len(r.hashes)])
 	}
 	return out
 }

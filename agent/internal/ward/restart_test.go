@@ -27,6 +27,7 @@ type day struct {
 	events [][]alert.Event // by step
 	sums   [][]Summary
 	open   []alert.Alert // at the cut
+	away   int           // passes for which the relay carries nothing
 	out    Output
 }
 
@@ -59,6 +60,7 @@ func (d *day) pass() {
 	if d.r.IntN(2000) == 0 {
 		d.now.Wall += int64(d.r.IntN(8)-4) * tick // the wall clock is stepped
 	}
+	d.away = max(0, d.away-1)
 	d.step(Input{Tick: true})
 }
 
@@ -90,7 +92,7 @@ func (d *day) speak(p *patient) {
 		o.LeadsOff = vital.LeadRA
 	}
 	switch {
-	case p.mode == 1:
+	case p.mode == 1 || d.away > 0:
 		p.held = append(p.held, o)
 	default:
 		d.step(Input{Observation: o})
@@ -99,7 +101,7 @@ func (d *day) speak(p *patient) {
 	if n := len(p.sent); n > 0 && d.r.IntN(30) == 0 { // a repeat, of a while ago or of now
 		d.step(Input{Observation: p.sent[max(0, n-1-d.r.IntN(600))]})
 	}
-	if n := len(p.held); p.mode != 1 && n > 0 { // back-fill, out of order
+	if n := len(p.held); p.mode != 1 && d.away == 0 && n > 0 { // back-fill, out of order
 		i := d.r.IntN(n)
 		d.step(Input{Observation: p.held[i]})
 		p.held = slices.Delete(p.held, i, i+1)
@@ -109,7 +111,11 @@ func (d *day) speak(p *patient) {
 func (d *day) happen() {
 	switch d.r.IntN(400) {
 	case 0:
-		d.step(Input{Fact: &Fact{Name: "relay_offline", Relay: "r1", On: d.r.IntN(3) == 0}})
+		off := d.r.IntN(3) == 0
+		if off {
+			d.away = 10 + d.r.IntN(100)
+		}
+		d.step(Input{Fact: &Fact{Name: "relay_offline", Relay: "r1", On: off}})
 	case 1:
 		d.step(Input{Fact: &Fact{Name: "link_lost", On: d.r.IntN(2) == 0}})
 	case 2:

@@ -199,6 +199,9 @@ func (w *Ward) load(c *checkpoint) error {
 			continue // another binding: it begins anew
 		}
 		b.heard, b.via = x.Heard, w.relay(x.Relay)
+		if b.Heard != 0 {
+			b.bind(b.Source, w.config.bounds(b.Source))
+		}
 		for _, r := range x.Latest {
 			b.Latest[r.Vital] = r
 		}
@@ -246,6 +249,7 @@ func (w *Ward) remembers(key string) bool {
 func (w *Ward) resume(now Instant, out *Output) {
 	w.conn.set(false, w.clock.T) // down time is not silence
 	t := w.clock.to(now)
+	w.conn.Off = t
 	w.clock.Next = max(w.clock.Next, t/tick*tick) // nothing is learnt of the time between
 	w.replaying = false
 	for _, id := range w.relayIDs {

@@ -48,24 +48,25 @@ type sums struct {
 }
 
 // add puts a reading into the interval that it was measured in. The newest
-// interval is live, and put out as soon as a newer one begins; older ones are history.
+// interval is live, and put out as soon as a newer one begins; older ones are
+// history, but for live ones that are so much older that the clocks were set back.
 func (b *bed) add(w *Ward, r vital.Reading, late bool, out *Output) {
 	start := r.At - r.At%w.every
 	live := &b.sums.Live
 	switch {
 	case live.Touched != 0 && start == live.Start:
-	case !late && start > live.Start:
+	case !late && (start > live.Start || live.Start-start > liveBound+w.every):
 		b.put(w, live, false, out)
 		*live = interval{Start: start}
 	default:
-		live = b.history(w, start, out)
+		live = b.past(w, start, out)
 	}
 	live.Touched = w.clock.T
 	live.Vitals[r.Vital].add(r)
 }
 
-// history is the open interval of history that begins at start.
-func (b *bed) history(w *Ward, start int64, out *Output) *interval {
+// past is the open interval of history that begins at start.
+func (b *bed) past(w *Ward, start int64, out *Output) *interval {
 	late := &b.sums.Late
 	for i := range *late {
 		if (*late)[i].Start == start {

@@ -21,8 +21,7 @@ type Config struct {
 	Wards   []WardConfig
 	Packs   []*rule.Pack
 
-	Default Bounds            // for every sensor that Sensors does not name; zero fields mean 12 s and 10 s
-	Sensors map[string]Bounds // by sensor; a zero field means Default's
+	Sources map[string]Bounds // by the source that a sensor was last heard by; zero fields, and no entry, mean 12 s and 10 s
 
 	SummaryEvery int64 // µs; 0 means 10 s
 }

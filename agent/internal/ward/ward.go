@@ -1,6 +1,7 @@
 package ward
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -69,6 +70,7 @@ type relay struct {
 // sensors' silence.
 type connection struct {
 	On    bool
+	Off   int64 // ward time since when it is not on in this life
 	Since int64 // ward time
 	Total int64 // of earlier connections
 	Ended int64 // ward time of the last one's end; 0 for never
@@ -77,7 +79,7 @@ type connection struct {
 func (c *connection) set(on bool, t int64) {
 	if c.On && !on {
 		c.Total += t - c.Since
-		c.Ended = t
+		c.Ended, c.Off = t, t
 	}
 	if !c.On && on {
 		c.Since = t
@@ -103,6 +105,14 @@ func (c *connection) time(t int64) int64 {
 	return c.Total + max(0, t-c.Since)
 }
 
+// brokerLostTold is how long the broker is lost before that is an alert of its own
+// (the technical pack's delay). Only then does it explain what cannot be seen, and
+// end the alerts that it explains.
+const brokerLostTold = 10 * tick
+
+// lost reports whether the broker is lost for so long that there is an alert of it.
+func (c *connection) lost(t int64) bool { return !c.On && t-c.Off >= brokerLostTold }
+
 // New checks a configuration, compiles its packs once for each set of overrides
 // and makes a ward that has heard nothing yet.
 func New(c Config) (*Ward, error) {
@@ -125,7 +135,7 @@ func New(c Config) (*Ward, error) {
 			} else {
 				seen[key] = true
 			}
-			if err := w.bind(x.ID, binding, c.bounds(binding.Sensor)); err != nil {
+			if err := w.bind(x.ID, binding); err != nil {
 				return nil, fmt.Errorf("make ward: bed %s of ward %s: %w", binding.Bed, x.ID, err)
 			}
 		}
@@ -168,7 +178,7 @@ func (w *Ward) program(limits map[string]float64) (*rule.Program, error) {
 	return p, nil
 }
 
-func (w *Ward) bind(wardID string, x Binding, b Bounds) error {
+func (w *Ward) bind(wardID string, x Binding) error {
 	if x.Sensor != "" && w.bySensor[x.Sensor] != nil {
 		return fmt.Errorf("sensor %s is bound to another bed too", x.Sensor)
 	}
@@ -176,7 +186,7 @@ func (w *Ward) bind(wardID string, x Binding, b Bounds) error {
 	if err != nil {
 		return err
 	}
-	n := newBed(p, wardID, x, b)
+	n := newBed(p, wardID, x, w.config.unheard())
 	w.beds = append(w.beds, n)
 	if x.Sensor != "" {
 		w.bySensor[x.Sensor] = n
@@ -184,20 +194,21 @@ func (w *Ward) bind(wardID string, x Binding, b Bounds) error {
 	return nil
 }
 
-// bounds are a sensor's, with the defaults in the place of what is 0.
-func (c *Config) bounds(sensor string) Bounds {
-	b := c.Sensors[sensor]
-	for _, d := range []Bounds{c.Default, {Silence: defaultSilence, Stale: defaultStale}} {
-		if b.Silence == 0 {
-			b.Silence = d.Silence
-		}
-		if b.Stale == 0 {
-			b.Stale = d.Stale
-		}
-		if b.StaleOf == nil {
-			b.StaleOf = d.StaleOf
-		}
+// bounds are those of sensors that come by a source.
+func (c *Config) bounds(source string) Bounds { return c.Sources[source].orDefault() }
+
+// unheard are the bounds of a sensor of which nobody knows yet by which source it
+// comes: the longest silence is borne.
+func (c *Config) unheard() Bounds {
+	b := Bounds{}.orDefault()
+	for _, s := range c.Sources {
+		b.Silence = max(b.Silence, s.Silence)
 	}
+	return b
+}
+
+func (b Bounds) orDefault() Bounds {
+	b.Silence, b.Stale = cmp.Or(b.Silence, defaultSilence), cmp.Or(b.Stale, defaultStale)
 	return b
 }
 
@@ -234,7 +245,7 @@ func (w *Ward) tick(t int64, out *Output) {
 			continue
 		}
 		b.watch(connected, t)
-		b.state.Set(rule.BrokerLost, number01(!w.conn.On), t)
+		b.state.Set(rule.BrokerLost, number01(w.conn.lost(t)), t)
 		w.step(&b.subject, t, t, out)
 		b.unwatched(t)
 		b.flush(w, t, out)
