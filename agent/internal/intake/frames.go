@@ -116,9 +116,7 @@ func (m *Message) setAside(format string, args ...any) {
 var happenings = map[biosensorpb.Event_Kind]vital.HappeningKind{
 	biosensorpb.Event_KIND_BUTTON:       vital.Button,
 	biosensorpb.Event_KIND_FALL:         vital.Fall,
-	biosensorpb.Event_KIND_CHARGER:      vital.Charger,
 	biosensorpb.Event_KIND_SENSOR_FAULT: vital.SensorFault,
-	biosensorpb.Event_KIND_PACE_SPIKE:   vital.PaceSpike,
 }
 
 func (m *Message) event(e *biosensorpb.Event, start int64) {

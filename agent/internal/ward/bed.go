@@ -44,7 +44,15 @@ type heard struct {
 	Boot        uint32                     // whose words these are; 0 before the first
 	Latest      [vital.Count]vital.Reading `json:"-"` // kept by Save as a list
 	LatestT     [vital.Count]int64         // when each was measured, in ward time
+	Happened    [len(happenings)]int64     // when each was said last, in ward time; 0 when that is over
 }
+
+// happenings are the inputs that carry what a sensor says once, from vital.Button on.
+var happenings = [...]rule.Input{rule.Button, rule.Fall, rule.SensorFault}
+
+// happenedHolds is how long what happened once is true for the rules: until the
+// next ticks have seen it. Their alerts are latched.
+const happenedHolds = 10 * tick
 
 // leadOffTold is how long a lead is off before that is an alert of its own (the
 // technical pack's delay). Only after that does a vital that is absent once the
@@ -119,6 +127,12 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		b.Newest, b.NewestT = min(o.At, now), measured
 		b.said(o, t)
 	}
+	for _, e := range o.Events {
+		if i := int(e.Kind - vital.Button); i < len(happenings) {
+			b.Happened[i] = t
+			b.state.Set(happenings[i], 1, t)
+		}
+	}
 	b.readings(w, o.Readings, now, t, out)
 	for _, v := range o.Gone {
 		b.Seen |= 1 << v // what is looked for is measured
@@ -157,6 +171,11 @@ func plausible(r vital.Reading, out *Output) bool {
 func (b *bed) hear(w *Ward, o *vital.Observation, t int64) {
 	if b.Heard == 0 || b.Source != o.Source {
 		b.bind(o.Source, w.config.bounds(o.Source))
+	}
+	if b.Heard == 0 {
+		for _, in := range happenings {
+			b.state.Set(in, 0, t)
+		}
 	}
 	if b.Heard == 0 || b.Silent {
 		b.state.Begin(t)
@@ -216,6 +235,10 @@ func (b *bed) said(o *vital.Observation, t int64) {
 // anew: it may be on another patient, or be another that says nothing of it.
 func (b *bed) forgetContact(t int64) {
 	b.ContactSaid, b.LeadsSaid, b.LeadsOff = vital.NotSaid, false, 0
+	if b.Battery != vital.NotSaid { // nor of a battery that was exchanged
+		b.Battery = vital.NotSaid
+		b.state.Set(rule.BatteryLow, 0, t)
+	}
 	b.state.Clear(rule.Contact, t)
 	b.state.Clear(rule.LeadOff, t)
 }
@@ -303,6 +326,12 @@ const contactHolds = 5 * tick
 func (b *bed) watch(connected, t int64) {
 	if t-b.Heard >= contactHolds {
 		b.state.Clear(rule.Contact, t)
+	}
+	for i, at := range b.Happened {
+		if at != 0 && t-at >= happenedHolds {
+			b.Happened[i] = 0
+			b.state.Set(happenings[i], 0, t)
+		}
 	}
 	if silent := connected-b.Connected >= b.bounds.Silence; silent && !b.Silent {
 		b.Silent, b.SilentAt = true, b.Heard

@@ -785,3 +785,24 @@ func TestABatterysLevelIsToldAsAPercentage(t *testing.T) {
 		t.Errorf("open are %+v", open)
 	}
 }
+
+func TestWhatASensorReportsOnceIsAnAlertUntilSomebodyResolvesIt(t *testing.T) {
+	for kind, rule := range map[vital.HappeningKind]string{vital.Button: "patient-call", vital.Fall: "fall", vital.SensorFault: "sensor-fault"} {
+		s := begin(t, config(t))
+		s.seconds(10, both(well))
+		o := s.observation("s1", well, s.now.Wall)
+		o.Events = []vital.Happening{{Kind: kind, At: o.At}}
+		s.step(Input{Observation: o})
+		late := s.observation("s2", well, s.now.Wall-60*tick)
+		late.Events = o.Events
+		s.step(Input{Observation: late})
+		s.seconds(30, both(well))
+		s.expect("10s raised "+rule, "20s ended "+rule)
+		if a := s.w.Alerts("7w", "1"); len(a) != 1 || a[0].Phase != alert.Latched || a[0].Condition.Priority != alert.Medium {
+			t.Errorf("%s: open %+v", rule, a)
+		}
+		if a := s.w.Alerts("7w", "2"); len(a) != 0 {
+			t.Errorf("%s: history raised %+v", rule, a)
+		}
+	}
+}
