@@ -166,7 +166,7 @@ func join(ctx context.Context, c Config, s *store.Store, ca *pki.CA, gatewayPort
 	p.hub = feed.NewHub(func(ward, bed string, on bool) { p.watch(ctx, ward, bed, on) }, c.Now)
 	p.board = board.New(board.Config{
 		Store: s, Now: c.Now, Log: c.Log,
-		Send: func(x store.Command) { p.ingest.Send(x.Gateway, command(x)) },
+		Wake: func(gateway string) { p.ingest.Wake(gateway) },
 	})
 	f := fleetConfig(c, s, ca, p.access, gatewayPort)
 	f.Link, f.Gone, f.Changed = p.board.Link, p.board.Gone, p.feed.Changed

@@ -123,8 +123,8 @@ func putHole(tx *store.Tx, g ingest.Gateway, lane link.Lane, h *linkpb.Hole) err
 	return tx.PutHole(store.Hole{Gateway: g.ID, Lane: int(lane), From: h.ObservedFrom, To: h.ObservedTo, Reason: h.Reason})
 }
 
-// pending is what a gateway has been asked and has not answered. Waveforms are
-// not among it: they are asked for anew while somebody looks.
+// pending is what a gateway is to be asked now. Waveforms are not among it: they
+// are asked for anew while somebody looks.
 func (p *parts) pending(ctx context.Context, gateway string) ([]*linkpb.Command, error) {
 	list, err := p.board.Pending(ctx, gateway)
 	out := make([]*linkpb.Command, 0, len(list))
@@ -160,7 +160,7 @@ func (p *parts) watch(ctx context.Context, ward, bed string, on bool) {
 		return
 	}
 	until := p.c.Now() + feed.WatchedFor.Microseconds()
-	p.ingest.Send(gateway, &linkpb.Command{
+	p.ingest.Wish(gateway, &linkpb.Command{
 		Id: "wave-" + rand.Text(), Deadline: until,
 		Body: &linkpb.Command_Wave{Wave: &linkpb.WaveOn{Ward: ward, Bed: bed, On: on, Until: until}},
 	})

@@ -63,10 +63,14 @@ func (b *Board) Act(ctx context.Context, x Act) (store.Alert, error) {
 	if err != nil {
 		return store.Alert{}, err
 	}
-	for _, c := range made {
-		b.c.Send(c)
-	}
+	b.wake(made)
 	return a, nil
+}
+
+func (b *Board) wake(made []store.Command) {
+	for _, c := range made {
+		b.c.Wake(c.Gateway)
+	}
 }
 
 func (x Act) check() error {
@@ -158,8 +162,9 @@ func ackUntil(asked int64, p alert.Priority, now int64) int64 {
 func (b *Board) respond(tx *store.Tx, a *store.Alert, e alert.Event) ([]store.Command, error) {
 	e.Alert, e.Author, e.N = a.ID, alert.Board, a.N(alert.Board)+1
 	// The later of ward's and board's word counts. A gateway whose clock is ahead
-	// must not make what a person does now look older than what it follows.
-	e.At = max(b.c.Now(), a.Ward.Ack.At+1, a.Ward.Resolution.At+1)
+	// must not make what a person does now look older than what it follows, nor as
+	// old as what a person did before.
+	e.At = max(b.c.Now(), lastWord(a.Alert)+1)
 	if _, err := tx.AddEvent(e); err != nil {
 		return nil, err
 	}
@@ -185,6 +190,17 @@ func (b *Board) respond(tx *store.Tx, a *store.Alert, e alert.Event) ([]store.Co
 	return made, b.write(tx, a, false)
 }
 
+// lastWord is when an alert's newest response was given, by its author's clock.
+func lastWord(a alert.Alert) (at int64) {
+	for _, r := range []alert.Response{a.Ward, a.Board} {
+		at = max(at, r.Ack.At, r.Silence.At, r.Responsibility.At, r.Resolution.At)
+	}
+	for _, c := range a.Comments {
+		at = max(at, c.At)
+	}
+	return at
+}
+
 // AlertEvent is the kind of a command that carries an event of the board's.
 const AlertEvent = "alert_event"
 
@@ -201,25 +217,37 @@ func commandFor(gateway string, e alert.Event, now int64) (store.Command, error)
 	}, nil
 }
 
-// pendingLimit is how many commands one session is given at first; the rest
-// follow as results come in.
-const pendingLimit = 1000
+// pendingLimit is how many commands Pending gives at a time; the rest follow as
+// results come in.
+const pendingLimit = 32
 
-// Pending lists a gateway's commands that have no result, oldest first.
+// Pending lists the commands that a gateway may carry out now, oldest first: of
+// each alert the first that has no result. A gateway folds events by their
+// numbers, so one that came after a later one would have no effect there, and
+// yet be called done.
 func (b *Board) Pending(ctx context.Context, gateway string) (list []store.Command, err error) {
 	err = b.c.Store.View(ctx, func(tx *store.Tx) error {
-		list, err = tx.PendingCommands(gateway, pendingLimit)
+		list, err = tx.PendingCommands(gateway, b.c.Now(), pendingLimit)
 		return err
 	})
 	return list, err
 }
 
-// Done is the outcome of a command that the gateway carried out.
-const Done = "done"
+// The outcomes of commands that the board decides on. What failed may be done
+// when it is asked again.
+const (
+	Done   = "done"
+	Failed = "failed"
+)
 
 // Finish takes a gateway's result of a command. A result of an unknown command,
-// or a second one, changes nothing.
+// or a second one, changes nothing. A command that failed stays pending, and what
+// follows it waits.
 func (b *Board) Finish(ctx context.Context, gateway, id, outcome, detail string) error {
+	if outcome == Failed {
+		b.c.Log.Warn("a gateway could not carry out a command, it is asked again", "gateway", gateway, "command", id, "detail", detail)
+		return nil
+	}
 	return b.c.Store.Do(ctx, store.High, func(tx *store.Tx) error {
 		c, fresh, err := tx.FinishCommand(gateway, id, outcome, detail, b.c.Now())
 		if err != nil || !fresh || c.Alert == "" || outcome != Done {

@@ -27,8 +27,8 @@ func TestAnAcknowledgementIsOneCommitWithItsEventItsChangeAndItsCommand(t *testi
 		t.Errorf("the feed got %+v", list)
 	}
 	pending, err := r.Pending(t.Context(), "gw-7w")
-	if err != nil || len(pending) != 1 || len(r.sent) != 1 || r.sent[0].ID != pending[0].ID {
-		t.Fatalf("pending %v, sent %v, %v", pending, r.sent, err)
+	if err != nil || len(pending) != 1 || len(r.woke) != 1 || r.woke[0] != "gw-7w" {
+		t.Fatalf("pending %v, woke %v, %v", pending, r.woke, err)
 	}
 	for range 2 { // a Result that comes twice
 		if err := r.Finish(t.Context(), "gw-7w", pending[0].ID, Done, ""); err != nil {
@@ -128,6 +128,74 @@ func TestAPersonsActOutranksAWardsWhoseClockIsAhead(t *testing.T) {
 	}
 }
 
+func TestEachResponseHasItsOwnInstantAlsoWhileAWardsClockIsAhead(t *testing.T) {
+	r := newRig(t)
+	ward := alert.Event{Alert: id(1), Author: alert.Gateway, N: 2, Type: alert.Acknowledged, At: r.now + 300*second, By: "station-1",
+		Until: r.now + 600*second, Priority: alert.High}
+	r.take(false, r.raised(id(1), 1, alert.High), ward)
+	want := []alert.Type{alert.AckExpired, alert.Commented, alert.Acknowledged, alert.Commented, alert.AckExpired}
+	for _, x := range want {
+		if _, err := r.act(x, id(1), "said"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last int64
+	r.do(func(tx *store.Tx) error {
+		events, err := tx.Events(id(1))
+		for i, e := range events[2:] {
+			if e.At <= last || e.At <= ward.At || e.Type != want[i] {
+				t.Errorf("event %d is %s at %d, after one at %d; want %s", i, e.Type, e.At, last, want[i])
+			}
+			last = e.At
+		}
+		return err
+	})
+}
+
+func TestTheNextCommandOfAnAlertWaitsForTheResultOfTheOneBefore(t *testing.T) {
+	r := newRig(t)
+	r.take(false, r.raised(id(1), 1, alert.High), r.raised(id(2), 1, alert.High))
+	for range 3 {
+		r.act(alert.Commented, id(1), "said")
+		r.now -= second // the cloud's clock is set back
+	}
+	r.act(alert.Acknowledged, id(2), "")
+	for _, step := range []struct{ outcome, first, other string }{
+		{"", "-1", "-1"}, {Failed, "-1", "-1"}, {Done, "-2", "-1"}, {"refused", "-3", "-1"}, {Done, "", "-1"},
+	} {
+		var of [3]string // the alert's command that is pending, without the alert's id
+		list, err := r.Pending(t.Context(), "gw-7w")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if step.outcome != "" {
+			for _, c := range list {
+				if c.Alert == id(1) {
+					if err := r.Finish(t.Context(), "gw-7w", c.ID, step.outcome, ""); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if list, err = r.Pending(t.Context(), "gw-7w"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, c := range list {
+			n := 1
+			if c.Alert == id(2) {
+				n = 2
+			}
+			of[n] += strings.TrimPrefix(c.ID, string(c.Alert))
+		}
+		if of[1] != step.first || of[2] != step.other {
+			t.Errorf("after %q the pending commands are %q, want %q and %q", step.outcome, of, step.first, step.other)
+		}
+	}
+	if a := r.alert(id(1)); !a.AtGateway() {
+		t.Error("all has its result, and it is not at the gateway")
+	}
+}
+
 func TestOnlyWhatIsOverIsResolved(t *testing.T) {
 	r := newRig(t)
 	latched := r.raised(id(2), 1, alert.High)
@@ -173,8 +241,8 @@ func TestAnActWithAKeyHappensOnce(t *testing.T) {
 			t.Fatalf("%d comments, %v", len(a.Comments), err)
 		}
 	}
-	if got := len(r.changes()); got != 1 || len(r.sent) != 1 {
-		t.Errorf("%d changes, %d commands; want one each", got, len(r.sent))
+	if got := len(r.changes()); got != 1 || len(r.woke) != 1 {
+		t.Errorf("%d changes, %d commands; want one each", got, len(r.woke))
 	}
 	other := comment
 	other.Type = alert.Acknowledged
@@ -227,8 +295,8 @@ func TestALinkLostForLongIsAnAlertInEachWardUntilItIsBack(t *testing.T) {
 			t.Errorf("raised %+v", c)
 		}
 	}
-	if _, err := r.act(alert.Acknowledged, list[0].Alert.ID, ""); err != nil || len(r.sent) != 0 {
-		t.Errorf("acknowledging the cloud's own alert: %v, %d commands", err, len(r.sent))
+	if _, err := r.act(alert.Acknowledged, list[0].Alert.ID, ""); err != nil || len(r.woke) != 0 {
+		t.Errorf("acknowledging the cloud's own alert: %v, %d commands", err, len(r.woke))
 	}
 	r.changes()
 	r.now += 60 * second
@@ -336,7 +404,7 @@ func TestPromise12AnActWithoutItsAuditRowDoesNotHappen(t *testing.T) {
 	if !errors.Is(err, sick) {
 		t.Errorf("the act fails with %v", err)
 	}
-	if a := r.alert(id(1)); a.Board.N != 0 || len(r.sent) != 0 {
-		t.Errorf("the alert has changed: %+v, sent %v", a.Board, r.sent)
+	if a := r.alert(id(1)); a.Board.N != 0 || len(r.woke) != 0 {
+		t.Errorf("the alert has changed: %+v, sent %v", a.Board, r.woke)
 	}
 }

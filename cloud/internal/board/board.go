@@ -41,10 +41,10 @@ var (
 // Config joins the board to the rest.
 type Config struct {
 	Store *store.Store
-	// Send is told of a command after the commit that made it, to hand it to the
-	// gateway's session if there is one. It must not block. nil = it waits for
-	// the next session.
-	Send func(store.Command)
+	// Wake is told, after a commit, that [Board.Pending] has something new for a
+	// gateway: a hint to its session, if there is one. It must not block. nil = it
+	// waits until Pending is asked.
+	Wake func(gateway string)
 	Now  func() int64 // µs UTC; nil = the system's clock
 	Log  *slog.Logger // nil = slog.Default()
 }
@@ -58,8 +58,8 @@ func New(c Config) *Board {
 	if c.Now == nil {
 		c.Now = func() int64 { return time.Now().UnixMicro() }
 	}
-	if c.Send == nil {
-		c.Send = func(store.Command) {}
+	if c.Wake == nil {
+		c.Wake = func(string) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

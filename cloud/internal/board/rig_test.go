@@ -19,8 +19,8 @@ type rig struct {
 	t    *testing.T
 	path string
 	now  int64
-	sent []store.Command
-	seen uint64 // cursor of changes
+	woke []string // gateways
+	seen uint64   // cursor of changes
 }
 
 func newRig(t *testing.T) *rig {
@@ -37,7 +37,7 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { s.Close() })
-	r.Board = New(Config{Store: s, Now: func() int64 { return r.now }, Send: func(c store.Command) { r.sent = append(r.sent, c) }})
+	r.Board = New(Config{Store: s, Now: func() int64 { return r.now }, Wake: func(gateway string) { r.woke = append(r.woke, gateway) }})
 }
 
 func (r *rig) restart() {

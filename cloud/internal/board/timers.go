@@ -66,9 +66,7 @@ func (b *Board) sweep(ctx context.Context) (time.Duration, error) {
 		if err != nil {
 			return sweepEvery, err
 		}
-		for _, c := range made {
-			b.c.Send(c)
-		}
+		b.wake(made)
 		if err := b.c.Store.View(ctx, next); err != nil {
 			return sweepEvery, err
 		}

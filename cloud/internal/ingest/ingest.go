@@ -64,7 +64,10 @@ type Config struct {
 	Live func(g Gateway, l *linkpb.Live) // must not block
 	Wave func(g Gateway, w *linkpb.Wave) // must not block
 
-	// Pending is the commands of a gateway that have no Result yet.
+	// Pending is the commands that a gateway may be given now, in their order. It
+	// is asked after the Welcome, after Wake, after each Result and every 10 s, and
+	// is all that a session knows of them: of commands that must not overtake each
+	// other it gives one at a time.
 	Pending func(ctx context.Context, gateway string) ([]*linkpb.Command, error)
 	Result  func(ctx context.Context, gateway string, r *linkpb.Result) error
 

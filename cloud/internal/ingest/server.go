@@ -22,7 +22,7 @@ import (
 // Times of sessions.
 const (
 	helloWithin  = 20 * time.Second       // from the handshake
-	pingEvery    = 10 * time.Second       // and commands without a Result are sent again
+	pingEvery    = 10 * time.Second       // and commands without a Result are asked for and sent again
 	silenceBound = 25 * time.Second       // without any message the session is over
 	foldWithin   = 10 * time.Second       // alerts from before the session are held no longer
 	refuseWithin = 500 * time.Millisecond // for a Refuse to arrive before the connection is cut
@@ -266,15 +266,23 @@ func (s *Server) session(gateway string) *session {
 	return nil
 }
 
-// Send hands a command to the gateway's session; false when it has none here.
-// The command must be one that Pending also gives until it has a Result: what
-// is lost with a session is sent by the next.
-func (s *Server) Send(gateway string, c *linkpb.Command) bool {
+// Wake hints that Pending has something new for a gateway: its session, if it has
+// one here, asks. A hint that is lost costs at most pingEvery.
+func (s *Server) Wake(gateway string) {
+	if x := s.session(gateway); x != nil {
+		x.out.put(func(m *mail) { m.ask = true })
+	}
+}
+
+// Wish hands the gateway's session a command that Pending does not know; false
+// when it has none here. It is written at most once: whoever still wishes it asks
+// again, and it should have a deadline.
+func (s *Server) Wish(gateway string, c *linkpb.Command) bool {
 	x := s.session(gateway)
 	if x == nil {
 		return false
 	}
-	x.command(c)
+	x.out.wish(c)
 	return true
 }
 

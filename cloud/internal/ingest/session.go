@@ -185,10 +185,7 @@ func (x *session) live(ctx context.Context) {
 	if x.server.c.Session != nil {
 		x.server.c.Session(x.g, true, x.hello, "")
 	}
-	x.out.put(func(m *mail) {
-		m.welcome = &linkpb.Welcome{Lanes: link.Durable(at), Now: x.server.c.Now(), Limits: &linkpb.Limits{Message: link.MaxMessage}}
-	})
-	x.askPending(ctx)
+	x.out.welcome(&linkpb.Welcome{Lanes: link.Durable(at), Now: x.server.c.Now(), Limits: &linkpb.Limits{Message: link.MaxMessage}})
 	if at[link.Alerts].Seq >= x.heldTo {
 		x.push(ctx, &x.alerts, work{folded: true, release: true})
 	}

@@ -16,7 +16,7 @@ const queueBound = 1 << 20
 
 // resultBound is how many Results may wait. More are dropped: their commands are
 // sent again.
-const resultBound = commandBound
+const resultBound = 256
 
 // work is one thing to commit.
 type work struct {
@@ -25,6 +25,8 @@ type work struct {
 	folded  bool // no alert from before the session is to come
 	release bool // what is held pages, whether all was folded or not
 	result  *linkpb.Result
+	ask     bool // for the commands that have no Result
+	again   bool // and send all of them, also those that were sent
 }
 
 // A queue is worked off in order by one goroutine, which exists only while there
@@ -73,10 +75,13 @@ func (x *session) work(ctx context.Context, q *queue) {
 	for items := q.take(); items != nil; items = q.take() {
 		var batches []link.Taken
 		bytes := 0
+		ask, again := false, false
 		for _, w := range items {
 			switch {
 			case w.result != nil:
-				x.keep(ctx, w.result)
+				ask = x.keep(ctx, w.result) || ask
+			case w.ask:
+				ask, again = true, again || w.again
 			case w.release:
 				x.commit(ctx, q == &x.alerts, batches)
 				batches = nil
@@ -91,6 +96,9 @@ func (x *session) work(ctx context.Context, q *queue) {
 		}
 		x.commit(ctx, q == &x.alerts, batches)
 		x.free(bytes)
+		if ask {
+			x.askPending(ctx, again)
+		}
 	}
 }
 

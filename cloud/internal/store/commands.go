@@ -27,14 +27,18 @@ func (tx *Tx) AddCommand(c Command) error {
 	return err
 }
 
-// PendingCommands lists a gateway's commands that have no result, oldest first.
-func (tx *Tx) PendingCommands(gateway string, limit int) ([]Command, error) {
+// PendingCommands lists what a gateway may be asked now, oldest first: of each
+// alert the command with the lowest n that has no result and whose deadline has
+// not passed. The alert's next one is listed when that one has its result.
+func (tx *Tx) PendingCommands(gateway string, now int64, limit int) ([]Command, error) {
 	var out []Command
 	err := tx.each(func(row scanner) error {
 		c, err := scanCommand(row)
 		out = append(out, c)
 		return err
-	}, `SELECT `+commandColumns+` FROM command WHERE gateway = $1 AND done_at = 0 ORDER BY made_at, n, id LIMIT $2`, gateway, limit)
+	}, `SELECT `+commandColumns+` FROM (SELECT `+commandColumns+`, row_number() OVER (PARTITION BY alert ORDER BY n, id) AS place
+			FROM command WHERE gateway = $1 AND done_at = 0 AND (deadline = 0 OR deadline >= $2)) AS pending
+		WHERE place = 1 ORDER BY made_at, id LIMIT $3`, gateway, now, limit)
 	return out, err
 }
 
