@@ -5,7 +5,8 @@
 // person's act, its event, its place in the feed and the command that carries it
 // to the gateway are one commit; that an acknowledgement which runs out while the
 // alert is open pages again, also when the cloud was down at that instant; that
-// history never pages and that what is still true does, with its true onset; and
+// history never pages and that what is still true does, with its true onset, also
+// when the link tears or the cloud stops while a gateway's history is taken; and
 // that a gateway which falls silent is itself an alert within [LinkLostAfter], and
 // one that is revoked at once.
 //
@@ -75,7 +76,7 @@ func (e *Refused) Error() string { return e.Reason }
 // Take folds events from a gateway's lane, in their order, within the transaction
 // that moves the lane's cursor. It may speak of its own wards only. With hold
 // the events are from before the gateway's session, and an alert that would page
-// waits for [Board.Released]. A [Refused] means that an event is not for this
+// waits for [Board.Released], within bounds: see holdFor. A [Refused] means that an event is not for this
 // board to take; nothing of events was then written.
 func (b *Board) Take(tx *store.Tx, gateway string, wards []string, events []alert.Event, hold bool) error {
 	var order []alert.ID
@@ -156,9 +157,9 @@ func (b *Board) fold(tx *store.Tx, a *store.Alert, events []alert.Event, hold bo
 // write keeps a changed alert, its timer, and its place in the feed, and decides
 // whether the change pages.
 func (b *Board) write(tx *store.Tx, a *store.Alert, hold bool) error {
-	now := b.c.Now()
+	now, was := b.c.Now(), a.Held
 	page := decidePage(a, now, hold)
-	if err := setAckTimer(tx, a); err != nil {
+	if err := errors.Join(setAckTimer(tx, a), setHoldTimer(tx, a, was, now)); err != nil {
 		return err
 	}
 	if err := tx.PutAlert(a); err != nil {
@@ -235,7 +236,8 @@ func ParseChange(payload []byte) (Change, error) {
 }
 
 // Released lets a gateway's held alerts page: its history has been taken, so what
-// is open now is true now. For "" it releases every gateway's.
+// is open now is true now. When the session ends before, they stay held, and page
+// at the latest when their timers fall due.
 func (b *Board) Released(ctx context.Context, gateway string) error {
 	return b.c.Store.Do(ctx, store.High, func(tx *store.Tx) error {
 		ids, err := tx.HeldAlerts(gateway)
@@ -247,13 +249,21 @@ func (b *Board) Released(ctx context.Context, gateway string) error {
 			if err != nil {
 				return err
 			}
-			a.Held = false
-			if err := b.write(tx, &a, false); err != nil {
+			if err := b.release(tx, &a); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// release lets a held alert page, if it still has to.
+func (b *Board) release(tx *store.Tx, a *store.Alert) error {
+	a.Held = false
+	if err := tx.StopTimer(timerHold, string(a.ID)); err != nil {
+		return err
+	}
+	return b.write(tx, a, false)
 }
 
 // forgottenText is why the board ends what its gateway lost.

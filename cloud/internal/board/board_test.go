@@ -93,19 +93,6 @@ func TestAGatewaysOwnWordOfALostLinkIsShownAndPagesNobody(t *testing.T) {
 	}
 }
 
-func TestWhatWasHeldWhenTheCloudStoppedPagesAtItsStart(t *testing.T) {
-	r := newRig(t)
-	r.take(true, r.raised(id(1), 1, alert.High))
-	r.pages()
-	r.restart()
-	if err := r.Released(t.Context(), ""); err != nil {
-		t.Fatal(err)
-	}
-	if got := r.pages(); got != 1 {
-		t.Errorf("paged %d times at the start, want once", got)
-	}
-}
-
 func TestWhatAGatewayHasLostEndsAndOnlyThat(t *testing.T) {
 	r := newRig(t)
 	lost, known, overLatched, latched := r.raised(id(1), 1, alert.High), r.raised(id(2), 1, alert.High), r.raised(id(3), 1, alert.High), r.raised(id(4), 1, alert.Medium)

@@ -38,8 +38,16 @@ const (
 
 // Link notes that a gateway's link went up or down at since (µs UTC). One that
 // stays down for [LinkLostAfter] is an alert in each of its wards, with since as
-// its onset, until it is up.
+// its onset, until it is up. What is held waits for a gateway that is away, and
+// when it is back for the rest of its history.
 func (b *Board) Link(tx *store.Tx, gateway string, up bool, since int64) error {
+	wait := awayFor
+	if up {
+		wait = holdFor
+	}
+	if err := b.waitOn(tx, gateway, wait); err != nil {
+		return err
+	}
 	if up {
 		if err := tx.StopTimer(timerLink, gateway); err != nil {
 			return err

@@ -16,6 +16,15 @@ import (
 const (
 	timerAck  = "acknowledgement" // subject: an alert; version: when it was given
 	timerLink = "link"            // subject: a gateway; version: since when it is down
+	timerHold = "hold"            // subject: an alert that is held; version: since when it is
+)
+
+// How long the page of a held alert waits for the rest of its gateway's history.
+// A gateway that does not come back to tell it is an alert itself by then.
+const (
+	holdFor    = 10 * time.Second // of a session
+	awayFor    = LinkLostAfter    // without a session
+	heldAtMost = 60 * time.Second // in all, however often the link tears, while the cloud runs
 )
 
 // sweepEvery is how long a timer that another process set may go unnoticed.
@@ -24,12 +33,13 @@ const sweepEvery = time.Second
 // sweepLimit is how many timers one transaction runs at most.
 const sweepLimit = 100
 
-// Run releases what was held when the cloud stopped, runs what fell due
-// meanwhile, and then runs each timer as it falls due, until ctx ends. It
-// returns early only when the store is damaged or closed.
+// Run gives the gateways whose alerts were held when the cloud stopped time to
+// come back, runs what else fell due meanwhile, and then runs each timer as it
+// falls due, until ctx ends. It returns early only when the store is damaged or
+// closed.
 func (b *Board) Run(ctx context.Context) error {
-	if err := b.Released(ctx, ""); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("release held alerts: %w", err)
+	if err := b.holdAnew(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("hold alerts anew: %w", err)
 	}
 	for ctx.Err() == nil {
 		wait, err := b.sweep(ctx)
@@ -80,7 +90,7 @@ func (b *Board) sweep(ctx context.Context) (time.Duration, error) {
 // A ripe timer is one that is due, with what it concerns.
 type ripe struct {
 	timer    store.Timer
-	alert    store.Alert // of timerAck
+	alert    store.Alert // of timerAck, timerHold
 	priority alert.Priority
 }
 
@@ -93,7 +103,7 @@ func (b *Board) runDue(tx *store.Tx) (made []store.Command, err error) {
 	var list []ripe
 	for _, t := range timers {
 		r := ripe{timer: t, priority: linkLost.priority}
-		if t.Kind == timerAck {
+		if t.Kind == timerAck || t.Kind == timerHold {
 			r.alert, err = tx.Alert(alert.ID(t.Subject))
 			if err != nil && !errors.Is(err, store.ErrNotFound) {
 				return nil, err
@@ -126,6 +136,11 @@ func (b *Board) runOne(tx *store.Tx, r ripe) ([]store.Command, error) {
 			return nil, nil
 		}
 		return b.respond(tx, &a, alert.Event{Type: alert.AckExpired, By: "system"})
+	case timerHold:
+		if r.alert.ID == "" || !r.alert.Held {
+			return nil, nil
+		}
+		return nil, b.release(tx, &r.alert)
 	case timerLink:
 		g, err := tx.Gateway(r.timer.Subject)
 		if errors.Is(err, store.ErrNotFound) {
@@ -147,4 +162,60 @@ func setAckTimer(tx *store.Tx, a *store.Alert) error {
 		return tx.StopTimer(timerAck, string(a.ID))
 	}
 	return tx.SetTimer(store.Timer{Kind: timerAck, Subject: string(a.ID), Due: x.Until, Version: uint64(x.At)})
+}
+
+// setHoldTimer makes the timer of an alert fit whether it is held, and whether it
+// was.
+func setHoldTimer(tx *store.Tx, a *store.Alert, was bool, now int64) error {
+	switch {
+	case a.Held && !was:
+		return tx.SetTimer(holdTimer(a.ID, now, now, holdFor))
+	case was && !a.Held:
+		return tx.StopTimer(timerHold, string(a.ID))
+	}
+	return nil
+}
+
+// holdTimer is the timer of an alert that is held since an instant and may wait
+// from now on, but in all no longer than heldAtMost.
+func holdTimer(id alert.ID, since, now int64, wait time.Duration) store.Timer {
+	return store.Timer{
+		Kind: timerHold, Subject: string(id), Version: uint64(since),
+		Due: min(now+wait.Microseconds(), since+heldAtMost.Microseconds()),
+	}
+}
+
+// waitOn lets a gateway's held alerts wait from now on, because its link changed.
+func (b *Board) waitOn(tx *store.Tx, gateway string, wait time.Duration) error {
+	ids, err := tx.HeldAlerts(gateway)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		now := b.c.Now()
+		t, err := tx.Timer(timerHold, string(id))
+		if errors.Is(err, store.ErrNotFound) { // held by a version that set none
+			t.Version, err = uint64(now), nil
+		}
+		if err != nil {
+			return fmt.Errorf("timer of held alert %s: %w", id, err)
+		}
+		if err := tx.SetTimer(holdTimer(id, int64(t.Version), now, wait)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holdAnew begins the hold of every held alert anew: while the cloud was down no
+// gateway could tell how it went on.
+func (b *Board) holdAnew(ctx context.Context) error {
+	return b.c.Store.Do(ctx, store.High, func(tx *store.Tx) error {
+		ids, err := tx.HeldAlerts("")
+		for _, id := range ids {
+			now := b.c.Now()
+			err = errors.Join(err, tx.SetTimer(holdTimer(id, now, now, awayFor)))
+		}
+		return err
+	})
 }

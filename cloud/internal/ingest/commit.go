@@ -80,8 +80,9 @@ func (x *session) committed(p *parcel) {
 	}
 	x.ack(p.Lane, p.Next.Seq)
 	if p.Lane == link.Alerts && p.Next.Seq >= x.heldTo {
-		x.fold()
-		x.release()
+		if x.fold() {
+			x.release()
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ type Config struct {
 	Admit func(ctx context.Context, cert *x509.Certificate) (Gateway, error)
 
 	// Alerts takes events in their order. hold: they are records from before
-	// this session; page for nothing yet, Released will follow.
+	// this session; page for nothing yet, until Released.
 	Alerts func(tx *store.Tx, g Gateway, events []alert.Event, hold bool) error
 	Vitals func(tx *store.Tx, g Gateway, s []*linkpb.Summary) error
 	Hole   func(tx *store.Tx, g Gateway, lane link.Lane, h *linkpb.Hole) error
@@ -57,8 +57,9 @@ type Config struct {
 	// raised earlier than before (µs, the gateway's clock), it knows no more.
 	Known func(ctx context.Context, g Gateway, before int64, open []alert.ID) error
 
-	// Released follows once a session: the alerts that were held have all been
-	// taken, or 10 s have passed, or the session is over. What is open now pages.
+	// Released follows at most once a session: the alerts that were held have all
+	// been taken, or 10 s have passed. What is open now pages. A session that ends
+	// before leaves what it held to the next one.
 	Released func(ctx context.Context, g Gateway) error
 
 	Live func(g Gateway, l *linkpb.Live) // must not block

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"wardline/cloud/internal/store"
+	"wardline/shared/alert"
 	"wardline/shared/link"
 	"wardline/shared/link/linkpb"
 	"wardline/shared/pki"
@@ -190,12 +192,14 @@ func TestTheNewestSessionWinsAndTheOlderIsToldWhy(t *testing.T) {
 		a := r.dial(id)
 		a.send(hello(1, 0, 0))
 		next[*linkpb.Welcome](a)
+		synctest.Wait()
 		b := r.dial(id)
 		b.send(hello(2, 0, 0))
 		if refuse := a.ended(); refuse.GetReason() != link.Replaced {
 			t.Fatalf("the older was refused with %v", refuse)
 		}
 		next[*linkpb.Welcome](b)
+		synctest.Wait()
 		b.cut()
 		time.Sleep(time.Second)
 		got := r.heard()
@@ -422,7 +426,7 @@ func TestWhatAGatewayKnowsOfIsToldWhenAllFromBeforeTheSessionHasCome(t *testing.
 	}
 }
 
-func TestASessionThatEndsBeforeAllHasComeForgetsNothing(t *testing.T) {
+func TestASessionThatEndsBeforeAllHasComeForgetsAndReleasesNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		p := r.dial(r.identity("gw-7w"))
 		h := hello(1, 3, 0)
@@ -433,7 +437,35 @@ func TestASessionThatEndsBeforeAllHasComeForgetsNothing(t *testing.T) {
 		next[*linkpb.Ack](p)
 		p.cut()
 		time.Sleep(time.Minute)
-		if got := strings.Join(r.heard(), "|"); strings.Contains(got, "known") || !strings.Contains(got, "released") {
+		if got := strings.Join(r.heard(), "|"); strings.Contains(got, "known") || strings.Contains(got, "released") {
+			t.Errorf("told %s", got)
+		}
+		p = r.dial(r.identity("gw-7w"))
+		p.send(h)
+		next[*linkpb.Welcome](p)
+		p.batch(link.Alerts, true, event(2, "two"), event(3, "three"))
+		for next[*linkpb.Ack](p).Through < 3 {
+		}
+		synctest.Wait()
+		if got := r.heard(); !slices.Equal(got[len(got)-3:], []string{"up", "known before 77: []", "released"}) {
+			t.Errorf("told %q when the rest had come", got)
+		}
+		p.cut()
+	})
+}
+
+func TestNothingIsReleasedWhenWhatTheGatewayLostCannotBeEnded(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.server.c.Known = func(context.Context, Gateway, int64, []alert.ID) error { return fmt.Errorf("the disk is full") }
+		p := r.dial(r.identity("gw-7w"))
+		h := hello(1, 1, 0)
+		h.Clock, h.OpenKnown = &linkpb.Clock{Now: 77}, true
+		p.send(h)
+		next[*linkpb.Welcome](p)
+		p.batch(link.Alerts, true, event(1, "one"))
+		p.ended()
+		time.Sleep(time.Minute)
+		if got := strings.Join(r.heard(), "|"); strings.Contains(got, "released") || !strings.Contains(got, "the disk is full") {
 			t.Errorf("told %s", got)
 		}
 	})

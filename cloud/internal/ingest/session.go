@@ -195,14 +195,14 @@ func (x *session) live(ctx context.Context) {
 	x.over(ctx, err)
 }
 
-// over joins the workers, releases what is still held and tells why it ended.
+// over joins the workers and tells why it ended. What is still held stays so:
+// the next session brings the rest.
 func (x *session) over(ctx context.Context, err error) {
 	x.end(err)
 	x.alerts.close()
 	x.rest.close()
 	x.results.close()
 	x.workers.Wait()
-	x.release()
 	why := context.Cause(ctx)
 	if refusal := x.refused(); refusal != nil {
 		why = refusal

@@ -85,10 +85,9 @@ func (x *session) work(ctx context.Context, q *queue) {
 			case w.release:
 				x.commit(ctx, q == &x.alerts, batches)
 				batches = nil
-				if w.folded {
-					x.fold()
+				if ctx.Err() == nil && (!w.folded || x.fold()) {
+					x.release()
 				}
-				x.release()
 			default:
 				batches = append(batches, w.taken)
 				bytes += w.bytes
@@ -171,15 +170,16 @@ func (x *session) ack(lane link.Lane, seq uint64) {
 }
 
 // fold tells, once a session, which alerts the gateway knows of, now that all of
-// them from before the session have been taken.
-func (x *session) fold() {
+// them from before the session have been taken. It reports false when that could
+// not be told: then nothing may be released, and the session ends.
+func (x *session) fold() bool {
 	if x.folded {
-		return
+		return true
 	}
 	x.folded = true
 	before := x.hello.GetClock().GetNow()
 	if x.server.c.Known == nil || !x.hello.OpenKnown || before <= 0 {
-		return
+		return true
 	}
 	open := x.since
 	for _, id := range x.hello.OpenAlerts {
@@ -189,7 +189,9 @@ func (x *session) fold() {
 	defer cancel()
 	if err := x.server.c.Known(ctx, x.g, before, open); err != nil {
 		x.end(fmt.Errorf("end alerts that the gateway lost: %w", err)) // the next session does
+		return false
 	}
+	return true
 }
 
 // release lets what was held page, once a session.
@@ -201,7 +203,7 @@ func (x *session) release() {
 	if x.server.c.Released == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), foldWithin) // also after the session
+	ctx, cancel := context.WithTimeout(context.Background(), foldWithin) // also when the session ends meanwhile
 	defer cancel()
 	if err := x.server.c.Released(ctx, x.g); err != nil {
 		x.end(fmt.Errorf("release held alerts: %w", err)) // the next session does

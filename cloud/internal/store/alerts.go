@@ -191,8 +191,8 @@ func (tx *Tx) LastOwnAlert(rule string, s alert.Subject, ward string) (alert.ID,
 	return alert.ID(id), err
 }
 
-// HeldAlerts lists the ids of a gateway's alerts whose page is held; of every
-// gateway for "".
+// HeldAlerts lists the ids of a gateway's alerts that are held; of every gateway
+// for "".
 func (tx *Tx) HeldAlerts(gateway string) ([]alert.ID, error) {
 	var out []alert.ID
 	err := tx.each(func(row scanner) error {

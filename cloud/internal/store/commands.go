@@ -77,6 +77,13 @@ func (tx *Tx) SetTimer(t Timer) error {
 	return err
 }
 
+// Timer finds a timer, [ErrNotFound] when it is not set.
+func (tx *Tx) Timer(kind, subject string) (Timer, error) {
+	t := Timer{Kind: kind, Subject: subject}
+	err := tx.QueryRow(`SELECT due, version FROM timer WHERE kind = $1 AND subject = $2`, kind, subject).Scan(&t.Due, &t.Version)
+	return t, err
+}
+
 // StopTimer removes a timer, if there is one.
 func (tx *Tx) StopTimer(kind, subject string) error {
 	_, err := tx.Exec(`DELETE FROM timer WHERE kind = $1 AND subject = $2`, kind, subject)
