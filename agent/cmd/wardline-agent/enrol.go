@@ -66,7 +66,7 @@ func enrolTrouble(err error) error {
 	out := fmt.Errorf("cannot enrol: %w", err)
 	if refusal, ok := errors.AsType[*agent.EnrolError](err); ok {
 		switch refusal.Reason {
-		case "expired", "used", "unknown", "unknown_token":
+		case "expired", "used", "revoked", "unknown", "unknown_token":
 			return hinted{out, "ask an operator for a new token: wardline-cloud gateway token --ward WARD GATEWAY"}
 		}
 		return out

@@ -53,6 +53,13 @@ func (f *Fleet) NewToken(ctx context.Context, gateway string, wards []string, li
 		MadeBy: by, MadeAt: now, ExpiresAt: now + life.Microseconds(),
 	}
 	err := f.c.Store.Do(ctx, store.Normal, func(tx *store.Tx) error {
+		g, err := tx.Gateway(gateway)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		// A clock that was set back must not make the token older than the revocation
+		// that it comes after.
+		row.MadeAt = max(row.MadeAt, g.RevokedAt+1)
 		return errors.Join(tx.AddToken(row), f.c.Audit(tx, Row{Who: by, What: "make token", On: gateway}))
 	})
 	return t, row.ExpiresAt, err
@@ -81,14 +88,16 @@ const (
 	UnknownToken = "unknown_token"
 	TokenExpired = "expired"
 	TokenUsed    = "used"
+	Revoked      = "revoked" // the gateway was, after the token was made
 	BadRequest   = "bad_request"
 	TooMany      = "too_many"
 )
 
 // Enrol gives a gateway its certificate for the key in csr (PEM), against the
-// token as one line. The same token with the same key is answered again until it
-// expires, since the first answer may have been lost. Refusals are a [Refusal]
-// and are audited; from is the asker's network address.
+// token as one line. The same token with the same key is answered again, with the
+// same certificate, until the token expires, since the first answer may have been
+// lost. A token from before a revocation is of no use after it. Refusals are a
+// [Refusal] and are audited; from is the asker's network address.
 func (f *Fleet) Enrol(ctx context.Context, token, csr, from string) (Enrolled, error) {
 	t, err := pki.ParseToken(token)
 	if err != nil {
@@ -99,8 +108,9 @@ func (f *Fleet) Enrol(ctx context.Context, token, csr, from string) (Enrolled, e
 		return Enrolled{}, f.refuse(ctx, from, t.ID, http.StatusBadRequest, BadRequest, "the certificate request cannot be used: "+err.Error())
 	}
 	var out Enrolled
+	var again bool
 	err = f.c.Store.Do(ctx, store.High, func(tx *store.Tx) (err error) {
-		out, err = f.enrol(tx, t, []byte(csr), key, from)
+		out, again, err = f.enrol(tx, t, []byte(csr), key, from)
 		return err
 	})
 	if r, ok := errors.AsType[*Refusal](err); ok {
@@ -109,18 +119,23 @@ func (f *Fleet) Enrol(ctx context.Context, token, csr, from string) (Enrolled, e
 	if err != nil {
 		return Enrolled{}, fmt.Errorf("enrol: %w", err)
 	}
-	// A session under the identity of before.
-	f.c.Disconnect(out.Gateway, "this identity was replaced when the gateway was enrolled anew")
+	if !again { // end a session under the identity of before
+		f.c.Disconnect(out.Gateway, "this identity was replaced when the gateway was enrolled anew")
+	}
 	return out, nil
 }
 
-// publicKey is the SHA-256 of the key that a request asks a certificate for.
+// publicKey is the SHA-256 of the key that a request asks a certificate for, and
+// which its sender proves to hold.
 func publicKey(csr string) ([]byte, error) {
 	block, _ := pem.Decode([]byte(csr))
 	if block == nil {
 		return nil, errors.New("it is not PEM")
 	}
 	request, err := x509.ParseCertificateRequest(block.Bytes)
+	if err == nil {
+		err = request.CheckSignature()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -128,62 +143,86 @@ func publicKey(csr string) ([]byte, error) {
 	return sum[:], nil
 }
 
-func (f *Fleet) enrol(tx *store.Tx, t pki.Token, csr, key []byte, from string) (Enrolled, error) {
+// enrol answers in the transaction; again means that nothing was changed, because
+// the certificate had been given before.
+func (f *Fleet) enrol(tx *store.Tx, t pki.Token, csr, key []byte, from string) (out Enrolled, again bool, err error) {
 	row, err := tx.Token(t.ID)
 	hash := sha256.Sum256([]byte(t.Secret))
-	switch now := f.c.Now(); {
-	case errors.Is(err, store.ErrNotFound) || err == nil && subtle.ConstantTimeCompare(hash[:], row.SecretHash) != 1:
-		return Enrolled{}, &Refusal{http.StatusForbidden, UnknownToken, "the cloud knows no such token"}
-	case err != nil:
-		return Enrolled{}, err
-	case row.UsedAt > 0 && !bytes.Equal(row.UsedKey, key):
-		return Enrolled{}, &Refusal{http.StatusConflict, TokenUsed, "the token was used already: ask for a new one"}
-	case now >= row.ExpiresAt:
-		at := time.UnixMicro(row.ExpiresAt).UTC().Format(time.RFC3339)
-		return Enrolled{}, &Refusal{http.StatusForbidden, TokenExpired, "the token expired at " + at + ": ask for a new one"}
+	if errors.Is(err, store.ErrNotFound) || err == nil && subtle.ConstantTimeCompare(hash[:], row.SecretHash) != 1 {
+		return out, false, &Refusal{http.StatusForbidden, UnknownToken, "the cloud knows no such token"}
+	}
+	if err != nil {
+		return out, false, err
+	}
+	g, err := tx.Gateway(row.Gateway)
+	if errors.Is(err, store.ErrNotFound) {
+		g, err = store.Gateway{ID: row.Gateway, Link: store.LinkNever}, nil
+	}
+	if err != nil {
+		return out, false, err
 	}
 	now := f.c.Now()
-	text, err := f.c.CA.SignGateway(csr, f.c.Site, row.Gateway, time.UnixMicro(now), CertificateLife)
+	switch again = row.UsedAt > 0; {
+	case g.RevokedAt > 0 && row.MadeAt <= g.RevokedAt:
+		return out, false, &Refusal{http.StatusForbidden, Revoked, "the gateway was revoked after this token was made: ask for a new one"}
+	case again && !bytes.Equal(row.UsedKey, key):
+		return out, false, &Refusal{http.StatusConflict, TokenUsed, "the token was used already: ask for a new one"}
+	case now >= row.ExpiresAt:
+		at := time.UnixMicro(row.ExpiresAt).UTC().Format(time.RFC3339)
+		return out, false, &Refusal{http.StatusForbidden, TokenExpired, "the token expired at " + at + ": ask for a new one"}
+	}
+	audit := Row{Who: "gateway " + g.ID, From: from, What: "enrol gateway", On: g.ID}
+	text := []byte(row.Given)
+	if again {
+		audit.Why = "answered again"
+		err = f.stillGood(tx, text)
+	} else {
+		text, err = f.sign(tx, g, row, csr, key, now)
+	}
 	if err != nil {
-		return Enrolled{}, &Refusal{http.StatusBadRequest, BadRequest, err.Error()}
+		return out, again, err
+	}
+	return Enrolled{
+		Site: f.c.Site, Gateway: g.ID, Certificate: string(text), CA: string(f.c.CA.PEM()), Link: f.c.LinkURL,
+	}, again, f.c.Audit(tx, audit)
+}
+
+// stillGood refuses to give a certificate again that is of no use any more.
+func (f *Fleet) stillGood(tx *store.Tx, text []byte) error {
+	cert, err := pki.ParseCertificate(text)
+	if err == nil {
+		var row store.Certificate
+		if row, err = tx.Certificate(Serial(cert.SerialNumber)); err == nil && row.RevokedAt == 0 {
+			return nil
+		}
+	}
+	if err != nil && len(text) > 0 && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return &Refusal{http.StatusConflict, TokenUsed, "the token was used already, and the gateway was enrolled anew since: ask for a new one"}
+}
+
+// sign gives a certificate for a token, which is used with that. The gateway's
+// row is made or renewed, and its certificates of before are of no use any more.
+func (f *Fleet) sign(tx *store.Tx, g store.Gateway, t store.Token, csr, key []byte, now int64) ([]byte, error) {
+	text, err := f.c.CA.SignGateway(csr, f.c.Site, g.ID, time.UnixMicro(now), CertificateLife)
+	if err != nil {
+		return nil, &Refusal{http.StatusBadRequest, BadRequest, err.Error()}
 	}
 	cert, err := pki.ParseCertificate(text)
 	if err != nil {
-		return Enrolled{}, err
-	}
-	if _, err := tx.UseToken(row.ID, key, now); err != nil {
-		return Enrolled{}, err
-	}
-	if err := f.welcome(tx, row, cert, now); err != nil {
-		return Enrolled{}, err
-	}
-	if err := f.c.Audit(tx, Row{Who: "gateway " + row.Gateway, From: from, What: "enrol gateway", On: row.Gateway}); err != nil {
-		return Enrolled{}, err
-	}
-	return Enrolled{
-		Site: f.c.Site, Gateway: row.Gateway, Certificate: string(text), CA: string(f.c.CA.PEM()), Link: f.c.LinkURL,
-	}, nil
-}
-
-// welcome makes or renews a gateway's row; its certificates of before are of no
-// use any more.
-func (f *Fleet) welcome(tx *store.Tx, t store.Token, cert *x509.Certificate, now int64) error {
-	g, err := tx.Gateway(t.Gateway)
-	if errors.Is(err, store.ErrNotFound) {
-		g, err = store.Gateway{ID: t.Gateway, Link: store.LinkNever}, nil
-	}
-	if err != nil {
-		return err
+		return nil, err
 	}
 	g.Site, g.Wards, g.EnrolledAt, g.RevokedAt, g.RevokedWhy = f.c.Site, t.Wards, now, 0, ""
-	if err := errors.Join(tx.PutGateway(g), tx.RevokeCertificates(g.ID, now)); err != nil {
-		return err
-	}
-	err = tx.AddCertificate(store.Certificate{
-		Serial: Serial(cert.SerialNumber), Gateway: g.ID, Fingerprint: pki.Fingerprint(cert),
-		NotBefore: cert.NotBefore.UnixMicro(), NotAfter: cert.NotAfter.UnixMicro(), IssuedAt: now,
-	})
-	return errors.Join(err, tell(tx, g.ID))
+	err = errors.Join(
+		tx.UseToken(t.ID, key, string(text), now),
+		tx.PutGateway(g), tx.RevokeCertificates(g.ID, now),
+		tx.AddCertificate(store.Certificate{
+			Serial: Serial(cert.SerialNumber), Gateway: g.ID, Fingerprint: pki.Fingerprint(cert),
+			NotBefore: cert.NotBefore.UnixMicro(), NotAfter: cert.NotAfter.UnixMicro(), IssuedAt: now,
+		}),
+		tell(tx, g.ID))
+	return text, err
 }
 
 func (f *Fleet) refuse(ctx context.Context, from, token string, status int, reason, detail string) error {

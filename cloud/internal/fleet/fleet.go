@@ -3,7 +3,8 @@
 //
 // It promises that a token enrols one gateway, once, before it expires, and that
 // the answer to an enrolment may be lost and asked for again with the same key;
-// that only a certificate given here and not revoked is admitted; that a
+// that only a certificate given here and not revoked is admitted, and nothing from
+// before a revocation brings the gateway back; that a
 // revocation, by this process or another, ends an open session within 1 s; and
 // that a gateway without a word for [SilentAfter] is shown as down, whatever its
 // connection pretends.
@@ -196,8 +197,9 @@ func (f *Fleet) Gateways(ctx context.Context) (list []store.Gateway, err error) 
 	return list, err
 }
 
-// Revoke sends a gateway away for good: its certificates are of no use any more
-// and its open session ends. It may be enrolled again with a new token. To
+// Revoke sends a gateway away for good: its certificates are of no use any more,
+// nor are the tokens that were made for it until now, and its open session ends.
+// It may be enrolled again with a new token. To
 // revoke it again changes nothing. by is who does it, for the audit log; "" when
 // the caller writes the row itself.
 func (f *Fleet) Revoke(ctx context.Context, id, by, from, why string) error {
@@ -214,7 +216,7 @@ func (f *Fleet) Revoke(ctx context.Context, id, by, from, why string) error {
 		if g.Link == store.LinkUp {
 			g.Link, g.LinkSince, g.LinkWhy = store.LinkDown, now, link.Revoked
 		}
-		if err := errors.Join(tx.PutGateway(g), tx.RevokeCertificates(id, now), f.c.Gone(tx, id)); err != nil {
+		if err := errors.Join(tx.PutGateway(g), tx.RevokeCertificates(id, now), tx.ExpireTokens(id, now), f.c.Gone(tx, id)); err != nil {
 			return err
 		}
 		if by != "" {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -42,16 +43,75 @@ func TestATokenEnrolsOneKeyOnceAndTheAnswerMayBeAskedForAgain(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the same key again, whose answer was lost: %v", err)
 	}
-	r.refused(token, newCSR(t), TokenUsed)
-	for text, good := range map[string]bool{again.Certificate: true, first.Certificate: false} {
-		cert, err := pki.ParseCertificate([]byte(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := r.Admit(t.Context(), cert); (err == nil) != good {
-			t.Errorf("admitted with the first or second certificate: %v", err)
-		}
+	if again != first || len(r.cut) != 1 {
+		t.Errorf("told %+v the second time, and cut off %q", again, r.cut)
 	}
+	r.refused(token, newCSR(t), TokenUsed)
+	cert, err := pki.ParseCertificate([]byte(again.Certificate))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Admit(t.Context(), cert); err != nil {
+		t.Errorf("not admitted: %v", err)
+	}
+}
+
+func TestNothingFromBeforeARevocationBringsAGatewayBack(t *testing.T) {
+	r := newRig(t)
+	used, csr, unused := r.token(0), newCSR(t), r.token(0)
+	if _, err := r.Enrol(t.Context(), used, csr, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Revoke(t.Context(), "gw-7w", "anna", "192.0.2.9", "stolen"); err != nil {
+		t.Fatal(err)
+	}
+	r.refused(used, csr, Revoked)
+	r.refused(unused, newCSR(t), Revoked)
+	if g := r.row(); g.RevokedAt == 0 {
+		t.Fatal("the gateway is not revoked any more")
+	}
+	// Its replacement is enrolled; what the thief holds is still of no use.
+	r.pass(time.Second)
+	cert := r.enrolled()
+	r.refused(used, csr, TokenExpired)
+	r.refused(unused, newCSR(t), TokenExpired)
+	if _, err := r.Admit(t.Context(), cert); err != nil {
+		t.Errorf("the replacement is not admitted: %v", err)
+	}
+}
+
+func TestATokenMadeAfterARevocationIsGoodAlsoWhenTheClockWasSetBack(t *testing.T) {
+	r := newRig(t)
+	r.enrolled()
+	if err := r.Revoke(t.Context(), "gw-7w", "anna", "192.0.2.9", "stolen"); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(-time.Minute)
+	r.enrolled()
+}
+
+func TestAUsedTokenDoesNotReplaceWhoWasEnrolledSince(t *testing.T) {
+	r := newRig(t)
+	old, csr := r.token(0), newCSR(t)
+	if _, err := r.Enrol(t.Context(), old, csr, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	cert := r.enrolled() // another machine in its place
+	r.refused(old, csr, TokenUsed)
+	if _, err := r.Admit(t.Context(), cert); err != nil {
+		t.Errorf("the newer one is not admitted: %v", err)
+	}
+}
+
+func TestACertificateIsGivenAgainOnlyToWhoHoldsItsKey(t *testing.T) {
+	r := newRig(t)
+	token, csr := r.token(0), newCSR(t)
+	if _, err := r.Enrol(t.Context(), token, csr, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode([]byte(csr))
+	block.Bytes[len(block.Bytes)-1] ^= 1 // of the signature
+	r.refused(token, string(pem.EncodeToMemory(block)), BadRequest)
 }
 
 func TestTokensThatAreExpiredUnknownOrWrongAreRefusedAndAudited(t *testing.T) {

@@ -127,15 +127,16 @@ type Token struct {
 	ExpiresAt  int64
 	UsedAt     int64  // 0 until it was used
 	UsedKey    []byte // SHA-256 of the public key that it was used with
+	Given      string // the certificate that was given for it, PEM
 }
 
 // Token finds a token, [ErrNotFound] when there is none of that id.
 func (tx *Tx) Token(id string) (Token, error) {
 	var t Token
 	var wards []byte
-	err := tx.QueryRow(`SELECT id, secret_hash, gateway, wards, made_by, made_at, expires_at, used_at, used_key
+	err := tx.QueryRow(`SELECT id, secret_hash, gateway, wards, made_by, made_at, expires_at, used_at, used_key, certificate
 		FROM token WHERE id = $1`, id).
-		Scan(&t.ID, &t.SecretHash, &t.Gateway, &wards, &t.MadeBy, &t.MadeAt, &t.ExpiresAt, &t.UsedAt, &t.UsedKey)
+		Scan(&t.ID, &t.SecretHash, &t.Gateway, &wards, &t.MadeBy, &t.MadeAt, &t.ExpiresAt, &t.UsedAt, &t.UsedKey, &t.Given)
 	if err != nil {
 		return t, err
 	}
@@ -153,10 +154,16 @@ func (tx *Tx) AddToken(t Token) error {
 	return err
 }
 
-// UseToken marks a token as used with a key; false when it was used before.
-func (tx *Tx) UseToken(id string, key []byte, at int64) (bool, error) {
-	n, err := affected(tx.Exec(`UPDATE token SET used_at = $1, used_key = $2 WHERE id = $3 AND used_at = 0`, at, key, id))
-	return n == 1, err
+// UseToken marks a token as used with a key, and what was given for it (PEM).
+func (tx *Tx) UseToken(id string, key []byte, given string, at int64) error {
+	_, err := tx.Exec(`UPDATE token SET used_at = $1, used_key = $2, certificate = $3 WHERE id = $4`, at, key, given, id)
+	return err
+}
+
+// ExpireTokens ends the life of all of a gateway's tokens at an instant.
+func (tx *Tx) ExpireTokens(gateway string, at int64) error {
+	_, err := tx.Exec(`UPDATE token SET expires_at = $1 WHERE gateway = $2 AND expires_at > $1`, at, gateway)
+	return err
 }
 
 // A pair is a JSON column and where it is read to.
