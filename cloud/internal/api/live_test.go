@@ -288,6 +288,32 @@ func TestWaveformsAreAskedForOnlyWhileSomebodyLooks(t *testing.T) {
 	w.wantAudited(t, 1, "viewer|watch|1|5e|refused|other_ward")
 }
 
+func TestNothingIsLeftRunningOfALookThatWasEnded(t *testing.T) {
+	w := open(t)
+	viewer := w.as(t, "viewer")
+	p, err := w.access.Check(t.Context(), viewer.token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newSocket(w.api.live, nil, caller{Person: p, token: viewer.token})
+	for range 3 {
+		for _, on := range []bool{true, false} {
+			if err := x.heard(t.Context(), Up{T: "wave", Ward: "7w", Bed: "12", On: on}); err != nil {
+				t.Fatal(err)
+			}
+			// Nobody writes for this screen, so what passes a piece on is held by it.
+			w.hub.PutWave([]string{"7w"}, &linkpb.Wave{Ward: "7w", Bed: "12", Samples: []int32{1}})
+		}
+	}
+	ended := make(chan struct{})
+	go func() { x.g.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("a goroutine goes on after its look was ended")
+	}
+}
+
 func wantWatch(t *testing.T, w *world, want string) {
 	t.Helper()
 	select {

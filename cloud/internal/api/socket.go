@@ -28,7 +28,6 @@ type socket struct {
 
 	ups   chan Up         // from the reading goroutine
 	waves chan *feed.Wave // from the goroutines of watched beds, which drop the oldest
-	ended chan struct{}   // closed when the socket ends
 	g     sync.WaitGroup
 
 	on      bool // between hello and gap
@@ -40,7 +39,7 @@ type socket struct {
 }
 
 func newSocket(l *live, conn *websocket.Conn, c caller) *socket {
-	return &socket{l: l, conn: conn, c: c, ups: make(chan Up, 8), waves: make(chan *feed.Wave), ended: make(chan struct{}),
+	return &socket{l: l, conn: conn, c: c, ups: make(chan Up, 8), waves: make(chan *feed.Wave),
 		watched: map[[2]string]*feed.Viewer{}, told: map[string]bool{}}
 }
 
@@ -51,7 +50,6 @@ func (x *socket) run() error {
 			v.Close()
 		}
 		x.l.watch(x.listed, -1)
-		close(x.ended)
 		x.conn.CloseNow()
 		x.g.Wait()
 	}()
@@ -349,21 +347,25 @@ func (x *socket) wave(ctx context.Context, m Up) error {
 	}
 	v = x.l.s.c.Hub.SubscribeWaves(m.Ward, m.Bed)
 	x.watched[key] = v
-	x.g.Go(func() {
-		for {
+	x.g.Go(func() { x.pass(v) })
+	return nil
+}
+
+// pass hands a bed's waveforms to the writing goroutine while somebody looks.
+// run closes every viewer before it waits.
+func (x *socket) pass(v *feed.Viewer) {
+	for {
+		select {
+		case <-v.Done:
+			return
+		case w := <-v.C:
 			select {
-			case <-x.ended:
+			case x.waves <- w:
+			case <-v.Done:
 				return
-			case w := <-v.C:
-				select {
-				case x.waves <- w:
-				case <-x.ended:
-					return
-				}
 			}
 		}
-	})
-	return nil
+	}
 }
 
 func (x *socket) mayWatch(ctx context.Context, m Up) error {

@@ -30,10 +30,13 @@ func (w *Wave) Encoded(encode func(*Wave) []byte) []byte {
 // Viewer is somebody who looks at a bed's waveforms.
 type Viewer struct {
 	// C gives pieces as they come. One who does not keep up loses the oldest.
-	// It is never closed.
+	// It is never closed: see Done.
 	C <-chan *Wave
+	// Done is closed by Close; whoever waits for C waits for it too.
+	Done <-chan struct{}
 
 	c     chan *Wave
+	done  chan struct{}
 	hub   *Hub
 	key   bedKey
 	close sync.Once
@@ -41,8 +44,8 @@ type Viewer struct {
 
 // SubscribeWaves begins to look at a bed's waveforms. Close the viewer.
 func (h *Hub) SubscribeWaves(ward, bed string) *Viewer {
-	c := make(chan *Wave, waveQueue)
-	v := &Viewer{C: c, c: c, hub: h, key: bedKey{ward, bed}}
+	c, done := make(chan *Wave, waveQueue), make(chan struct{})
+	v := &Viewer{C: c, Done: done, c: c, done: done, hub: h, key: bedKey{ward, bed}}
 	h.mu.Lock()
 	h.viewers[v.key] = append(h.viewers[v.key], v)
 	first := len(h.viewers[v.key]) == 1
@@ -56,6 +59,7 @@ func (h *Hub) SubscribeWaves(ward, bed string) *Viewer {
 // Close ends looking.
 func (v *Viewer) Close() {
 	v.close.Do(func() {
+		close(v.done)
 		h := v.hub
 		h.mu.Lock()
 		rest := slices.DeleteFunc(slices.Clone(h.viewers[v.key]), func(x *Viewer) bool { return x == v })
