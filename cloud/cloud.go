@@ -41,9 +41,12 @@ import (
 // Version is the program's, set by the build.
 var Version = "unknown"
 
-// Bounds of the two ports.
+// Bounds of the two ports. A WebSocket takes its connection over, and with that
+// net/http lifts readWithin and writeWithin: sessions have bounds of their own.
 const (
 	headerWithin = 10 * time.Second
+	readWithin   = 30 * time.Second // a request, with its body; longer than any handler of the API takes
+	writeWithin  = time.Minute      // its answer, from the end of its header
 	idleFor      = 2 * time.Minute
 	maxHeader    = 32 << 10        // bytes
 	goodbye      = 5 * time.Second // for requests in flight when stopping
@@ -256,8 +259,8 @@ func (p *parts) gatewayTLS(ctx context.Context, server *pki.Identity, ca *pki.CA
 
 func (c Config) httpServer(h http.Handler, t *tls.Config) *http.Server {
 	return &http.Server{
-		Handler: h, TLSConfig: t, ReadHeaderTimeout: headerWithin, IdleTimeout: idleFor, MaxHeaderBytes: maxHeader,
-		ErrorLog: log.New(quiet{c.Log}, "", 0),
+		Handler: h, TLSConfig: t, ReadHeaderTimeout: headerWithin, ReadTimeout: readWithin, WriteTimeout: writeWithin,
+		IdleTimeout: idleFor, MaxHeaderBytes: maxHeader, ErrorLog: log.New(quiet{c.Log}, "", 0),
 	}
 }
 

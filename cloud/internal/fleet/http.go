@@ -37,8 +37,12 @@ func (f *Fleet) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, enrolBody))
-	if err != nil {
-		problem(w, &Refusal{http.StatusRequestEntityTooLarge, BadRequest, "the request is too large or was cut off"})
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		problem(w, &Refusal{http.StatusRequestEntityTooLarge, BadRequest, "the request is too large"})
+		return
+	}
+	if err != nil { // the server bounds how long it may take
+		problem(w, &Refusal{http.StatusRequestTimeout, BadRequest, "the request did not arrive whole"})
 		return
 	}
 	var ask enrolRequest
