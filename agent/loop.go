@@ -163,6 +163,7 @@ func (l *loop) message(now ward.Instant, m *intake.Message) {
 var reasonText = map[string]string{
 	ward.ReasonUnknownSensor: "no bed of this gateway has it; bind it in the configuration",
 	ward.ReasonRepeat:        "this frame was taken before",
+	ward.ReasonFuture:        "its time is ahead of what this sensor, or another, said before: is the relay's clock set?",
 }
 
 // dropped is why the ward took nothing of the observation just stepped, if so.

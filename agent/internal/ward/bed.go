@@ -30,6 +30,7 @@ type heard struct {
 	NewestT   int64  // the same in ward time
 	Seq       uint32 // of the newest live frame of Boot
 	LateAt    int64  // sensor time of the last message that was taken for history
+	Ahead     int64  // ward time of the first message that was ahead of its time, since the newest live one
 	Seen      uint64
 	Absent    uint64 // the expected vitals that were absent last
 	Silent    bool
@@ -98,13 +99,13 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		out.count(ReasonRepeat)
 		return
 	}
-	late := b.history(o, t)
+	late, ahead := b.history(o, t), w.ahead(b, o, t)
 	if w.clock.Sync {
-		if o.At > w.clock.Wall+futureBound {
-			out.count(ReasonFuture)
-			return
-		}
-		late = o.At < w.clock.Wall-liveBound
+		late, ahead = o.At < w.clock.Wall-liveBound, o.At > w.clock.Wall+futureBound
+	}
+	if ahead {
+		out.count(ReasonFuture)
+		return
 	}
 	if late {
 		b.LateAt = o.At
@@ -125,6 +126,7 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 	measured := t - max(0, now-o.At)
 	if measured >= b.NewestT {
 		b.Newest, b.NewestT = min(o.At, now), measured
+		b.Ahead, w.newest = 0, b
 		b.said(o, t)
 	}
 	for _, e := range o.Events {
@@ -156,6 +158,24 @@ func (b *bed) history(o *vital.Observation, t int64) bool {
 		next = b.repeats.newest() == o.Boot && (o.Boot != b.Boot || o.Seq > b.Seq)
 	}
 	return !next || t-b.Heard < liveBound
+}
+
+// ahead reports whether a message is from the future by what its sensor, or else
+// the one that was heard last, said before, which is all that tells while the
+// gateway's own clock cannot be believed. A sensor that goes on so for the live
+// bound is believed: its clock was set.
+func (w *Ward) ahead(b *bed, o *vital.Observation, t int64) bool {
+	by := b
+	if b.Heard == 0 {
+		by = w.newest
+	}
+	if by == nil || by.Heard == 0 || b.Heard == 0 && t-by.Heard >= liveBound || o.At <= by.Newest+t-by.NewestT+futureBound {
+		return false
+	}
+	if b.Ahead == 0 {
+		b.Ahead = t
+	}
+	return t-b.Ahead < liveBound || t-b.Heard < liveBound
 }
 
 func plausible(r vital.Reading, out *Output) bool {

@@ -170,3 +170,24 @@ func TestAThousandMessagesWithoutASeqAreKnownWhenTheyComeAgain(t *testing.T) {
 		t.Errorf("%d of 1024 are known as repeats", got)
 	}
 }
+
+func TestAnUnsynchronisedGatewaySetsAsideWhatIsAheadUntilTheSensorInsists(t *testing.T) {
+	s := begin(t, config(t))
+	s.now.Synchronised = false
+	s.seconds(20, map[string]string{"s1": "hr=72 contact leads="})
+	s.step(Input{Observation: s.observation("s1", "hr=190 contact leads=", s.now.Wall+3600*tick)})
+	s.step(Input{Observation: s.observation("s2", "hr=190 contact leads=", s.now.Wall+3600*tick)})
+	if got := s.counts[ReasonFuture]; got != 2 {
+		t.Errorf("%d of 2 messages from the future are set aside", got)
+	}
+	for range 30 { // one relay's clock is set, the other's is not
+		s.now.Mono += tick
+		s.now.Wall += tick
+		s.step(Input{Tick: true})
+		s.step(Input{Observation: s.observation("s1", "hr=72 contact leads=", s.now.Wall)})
+		s.step(Input{Observation: s.observation("s2", "hr=190 contact leads=", s.now.Wall+3600*tick)})
+	}
+	if got := s.rules("2"); !slices.Equal(got, []string{"hr-extreme-high"}) {
+		t.Errorf("bed 2 has %v, counts %v", got, s.counts)
+	}
+}

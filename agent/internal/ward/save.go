@@ -201,6 +201,9 @@ func (w *Ward) load(c *checkpoint) error {
 		b.heard, b.via = x.Heard, w.relay(x.Relay)
 		if b.Heard != 0 {
 			b.bind(b.Source, w.config.bounds(b.Source))
+			if w.newest == nil || b.Heard > w.newest.Heard {
+				w.newest = b
+			}
 		}
 		for _, r := range x.Latest {
 			b.Latest[r.Vital] = r

@@ -32,6 +32,7 @@ type Ward struct {
 
 	beds     []*bed // in the configuration's order
 	bySensor map[string]*bed
+	newest   *bed // that was heard last
 	relays   map[string]*relay
 	words    map[rule.Input]string    // of the gateway's facts
 	relayIDs []string                 // in the order in which they were heard of
