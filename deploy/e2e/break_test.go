@@ -27,8 +27,8 @@ func TestWhileTheLinkIsCutTheWardGoesOnAndAfterwardsHistoryDoesNotPage(t *testin
 	wall.signIn(acc)
 	wall.see(15*time.Second, "[data-tile='7w/1']", "")
 
-	ends.set("spo2", 78)
-	old := nurse.openAlert(30*time.Second, "2", "spo2-extreme-low")
+	ends.set("hr", 130)
+	old := nurse.openAlert(30*time.Second, "2", "hr-high")
 	wall.click(fmt.Sprintf(".dock article[data-alert='%s'] button", old.ID), "Acknowledge")
 	wall.see(10*time.Second, fmt.Sprintf(".dock article[data-alert='%s']", old.ID), "acked by nurse")
 	g.acknowledged(old.ID, "nurse")
@@ -42,13 +42,13 @@ func TestWhileTheLinkIsCutTheWardGoesOnAndAfterwardsHistoryDoesNotPage(t *testin
 
 	begins.set("hr", 190)
 	rose := time.Now()
-	both.set("spo2", 78)
-	ends.set("spo2", 97)
+	both.set("hr", 130)
+	ends.set("hr", 72)
 	var fresh, brief agentAlert
 	until(t, 40*time.Second, "what begins and what ends meanwhile, in the ward", func() error {
 		open := g.status().Alerts
-		fresh, brief = find(open, "1", "hr-extreme-high"), find(open, "3", "spo2-extreme-low")
-		if fresh.ID == "" || brief.ID == "" || find(open, "2", "spo2-extreme-low").ID != "" {
+		fresh, brief = find(open, "1", "hr-extreme-high"), find(open, "3", "hr-high")
+		if fresh.ID == "" || brief.ID == "" || find(open, "2", "hr-high").ID != "" {
 			return fmt.Errorf("open are %+v", open)
 		}
 		return nil
@@ -57,9 +57,9 @@ func TestWhileTheLinkIsCutTheWardGoesOnAndAfterwardsHistoryDoesNotPage(t *testin
 	if err := g.retained(alertsTopic(wardID, "1"), &m); err != nil || len(m.Alerts) == 0 || m.Alerts[0].ID != fresh.ID || !m.Alerts[0].Sound {
 		t.Errorf("the ward's own station is told %+v, %v", m, err)
 	}
-	both.set("spo2", 97)
+	both.set("hr", 72)
 	until(t, 40*time.Second, "the end of bed 3's alert, in the ward", func() error {
-		if a := find(g.status().Alerts, "3", "spo2-extreme-low"); a.ID != "" {
+		if a := find(g.status().Alerts, "3", "hr-high"); a.ID != "" {
 			return fmt.Errorf("it is %+v", a)
 		}
 		return nil

@@ -17,8 +17,8 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 	nurse := g.signIn(acc)
 	patient := g.patch("p1")
 	g.heard("p1")
-	patient.set("spo2", 78)
-	a := nurse.openAlert(30*time.Second, "1", "spo2-extreme-low")
+	patient.set("hr", 130)
+	a := nurse.openAlert(30*time.Second, "1", "hr-high")
 	same := func(when string) {
 		t.Helper()
 		until(t, 20*time.Second, "the same alert at the gateway "+when, func() error {
@@ -26,7 +26,7 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			got := find(s.Alerts, "1", "spo2-extreme-low")
+			got := find(s.Alerts, "1", "hr-high")
 			if got.ID != a.ID || got.Onset != a.Onset || got.Phase != "active" {
 				return fmt.Errorf("it has %+v, want %s", s.Alerts, a.ID)
 			}
@@ -34,7 +34,7 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 		})
 		g.linked()
 		g.drained(30 * time.Second)
-		all := of(nurse.alerts("all"), "1", "spo2-extreme-low")
+		all := of(nurse.alerts("all"), "1", "hr-high")
 		if len(all) != 1 || all[0].ID != a.ID || !all[0].Open {
 			t.Fatalf("%s the cloud has %+v, want only %s", when, all, a.ID)
 		}
@@ -75,10 +75,10 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 
 	// Ended while the link is cut, and killed before it could be told.
 	g.wire.cut()
-	patient.set("spo2", 97)
+	patient.set("hr", 72)
 	until(t, 40*time.Second, "the end of the alert, in the ward", func() error {
 		s, err := g.tryStatus()
-		if err == nil && find(s.Alerts, "1", "spo2-extreme-low").ID != "" {
+		if err == nil && find(s.Alerts, "1", "hr-high").ID != "" {
 			err = fmt.Errorf("it goes on: %+v", s.Alerts)
 		}
 		return err
@@ -99,7 +99,7 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 	if count["raised"] != 1 || count["ended"] != 1 || count["acknowledged"] != 1 {
 		t.Errorf("its events are %v, want one raised, one acknowledged, one ended", count)
 	}
-	if all := of(nurse.alerts("all"), "1", "spo2-extreme-low"); len(all) != 1 {
+	if all := of(nurse.alerts("all"), "1", "hr-high"); len(all) != 1 {
 		t.Errorf("there are %d episodes: %+v", len(all), all)
 	}
 }
@@ -111,8 +111,8 @@ func TestACloudIsRestoredFromItsBackupAndTheGatewayGoesOn(t *testing.T) {
 	nurse := g.signIn(acc)
 	first, second := g.patch("p1"), g.patch("p2")
 	g.heard("p1")
-	first.set("spo2", 78)
-	a := nurse.openAlert(30*time.Second, "1", "spo2-extreme-low")
+	first.set("hr", 130)
+	a := nurse.openAlert(30*time.Second, "1", "hr-high")
 	g.drained(20 * time.Second)
 	if s := g.operator("migrate"); s != "" {
 		t.Logf("migrate of the running cloud: %s", s)
@@ -153,7 +153,7 @@ func TestACloudIsRestoredFromItsBackupAndTheGatewayGoesOn(t *testing.T) {
 	// What happens from here on arrives.
 	second.set("hr", 190)
 	nurse.openAlert(60*time.Second, "2", "hr-extreme-high")
-	first.set("spo2", 97)
+	first.set("hr", 72)
 	until(t, 40*time.Second, "the end of the first alert", func() error {
 		if x := nurse.alert(a.ID); x.Open {
 			return fmt.Errorf("it is %+v", x)
@@ -167,7 +167,7 @@ func TestACloudIsRestoredFromItsBackupAndTheGatewayGoesOn(t *testing.T) {
 		}
 		return nil
 	})
-	if all := of(nurse.alerts("all"), "1", "spo2-extreme-low"); len(all) != 1 || slices.ContainsFunc(all, func(x cloudAlert) bool { return x.ID != a.ID }) {
+	if all := of(nurse.alerts("all"), "1", "hr-high"); len(all) != 1 || slices.ContainsFunc(all, func(x cloudAlert) bool { return x.ID != a.ID }) {
 		t.Errorf("there are %d episodes", len(all))
 	}
 }
