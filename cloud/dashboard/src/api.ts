@@ -14,7 +14,7 @@ export class Refusal extends Error {
   }
 }
 
-const noAnswer = "The cloud does not answer. Alarms in the ward are not affected. Check the network and try again.";
+const noAnswer = "The cloud does not answer. Alerts in the ward are not affected. Check the network and try again.";
 
 async function call<T>(method: string, path: string, body?: unknown, idempotency?: string): Promise<T> {
   const headers: Record<string, string> = { Accept: "application/json" };
@@ -61,8 +61,24 @@ const query = (o: Record<string, string | number | undefined>): string => {
 };
 
 const id = encodeURIComponent;
-const act = <T>(a: string, what: string, body: unknown) =>
-  call<T>("POST", `/alerts/${id(a)}/${what}`, body, crypto.randomUUID?.() ?? String(Math.random()));
+
+// An act that got no answer may have been done: asked for again with the same key,
+// it is not done twice.
+const unanswered = new Map<string, string>();
+
+async function act<T>(a: string, what: string, body: unknown): Promise<T> {
+  const same = `${a} ${what} ${JSON.stringify(body)}`;
+  const key = unanswered.get(same) ?? crypto.randomUUID?.() ?? String(Math.random());
+  unanswered.set(same, key);
+  try {
+    const done = await call<T>("POST", `/alerts/${id(a)}/${what}`, body, key);
+    unanswered.delete(same);
+    return done;
+  } catch (e) {
+    if (!(e instanceof Refusal) || e.status !== 0) unanswered.delete(same);
+    throw e;
+  }
+}
 
 export const api = {
   signIn: (name: string, password: string) => call<Person>("POST", "/session", { name, password }),

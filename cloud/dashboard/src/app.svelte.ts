@@ -4,7 +4,7 @@
 import { api, Refusal } from "./api";
 import type { Alert, Micros, Person } from "./contract";
 import { Live, type Socket } from "./live";
-import { count } from "./select";
+import { count, current } from "./select";
 import { choose, hush, type Mute } from "./sound";
 import { Sounder } from "./sounder";
 import { apply, empty, key, type State, took } from "./state";
@@ -58,7 +58,8 @@ class App {
   password = $state(false); // the dialog for a new password is shown
   focus = $state(""); // the tile that the keyboard is on
 
-  counts = $derived(count(this.state.alerts));
+  alerts = $derived(current(this.state)); // the open ones, as far as they are true here
+  counts = $derived(count(this.alerts));
   sounds = $derived(choose(this.state.alerts, this.now, this.mute));
 
   #live: Live | null = null;
@@ -220,7 +221,7 @@ class App {
   }
 
   resolve(a: Alert, text: string): Promise<boolean> {
-    return this.#act(a, () => api.resolve(a.id, text || "Seen, and resolved on the page"));
+    return this.#act(a, () => api.resolve(a.id, text || "Resolved on the page, without a comment"));
   }
 
   async #act(a: Alert, ask: () => Promise<Alert>, then?: (a: Alert) => void): Promise<boolean> {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Down } from "./contract";
 import { golden } from "./golden";
-import { Live, lostAfter, Offset, type Socket, type Surroundings } from "./live";
+import { answerWithin, Live, lostAfter, Offset, type Socket, type Surroundings } from "./live";
 
 class Wire implements Socket {
   sent: { t: string; [k: string]: unknown }[] = [];
@@ -113,6 +113,44 @@ test("a half-open connection is noticed within 12 s again on each new one", () =
   expect(live.away()).toBe(0);
   vi.advanceTimersByTime(14_000);
   expect(live.away()).toBeGreaterThan(0);
+});
+
+test("an attempt that hangs is given up, whether it never opens or opens and never answers", () => {
+  vi.advanceTimersByTime(answerWithin + 1000);
+  expect(wires[0]!.closed).toBe(true); // never opened
+  vi.advanceTimersByTime(1000);
+  expect(wires).toHaveLength(2);
+  last().open();
+  vi.advanceTimersByTime(2 * answerWithin + 1000);
+  expect(wires[1]!.closed).toBe(true); // never answered its hello
+  vi.advanceTimersByTime(1000);
+  expect(wires).toHaveLength(3);
+  last().open();
+  last().hear(ping());
+  expect(live.away()).toBe(0);
+  last().drop();
+  vi.advanceTimersByTime(1000);
+  expect(wires).toHaveLength(4);
+  vi.advanceTimersByTime(answerWithin + 1000); // as after a network that came back half
+  expect(wires[3]!.closed).toBe(true);
+});
+
+test("hangs are given up for ever, and a second attempt has longer, for a line that is slow", () => {
+  const gone = wires[0]!;
+  vi.advanceTimersByTime(answerWithin - 1000);
+  expect(gone.closed).toBe(false);
+  vi.advanceTimersByTime(2500);
+  expect(wires).toHaveLength(2);
+  last().open();
+  vi.advanceTimersByTime(2 * answerWithin - 2500);
+  last().hear(golden("snapshot")); // after 13.5 s
+  expect(live.away()).toBe(0);
+  last().drop();
+  for (let i = 0; i < 10; i++) {
+    const n = wires.length;
+    vi.advanceTimersByTime(2 * answerWithin + 6000);
+    expect(wires.length).toBeGreaterThan(n);
+  }
 });
 
 test("a blink is not called cut off, 3 s after a close is", () => {

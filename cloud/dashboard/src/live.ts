@@ -9,6 +9,8 @@ import type { Down, Micros, Up } from "./contract";
 
 export const lostAfter = 12_000; // ms without any message
 const closedAfter = 3_000; // ms since the socket was closed, when it was
+export const answerWithin = 8_000; // ms from an attempt to its first message; then it is given up
+const patience = 2; // a line that is slow, and not dead, gets up to so many times as long
 const firstRetry = 500;
 const lastRetry = 5_000;
 
@@ -38,6 +40,8 @@ export class Live {
   #watch: ReturnType<typeof setInterval> | undefined;
   #failures = 0;
   #heard: number; // when anything came last, ms
+  #tried = 0; // when the socket was asked for, ms
+  #hung = 0; // attempts given up since anything came
   #closed: number | null = null; // when the socket was closed, null while one is open and was heard
   #clock = new Offset();
   #kept = new Map<string, Up>(); // what a new connection has to be told again
@@ -97,6 +101,7 @@ export class Live {
   #connect(): void {
     const socket = this.#s.open();
     this.#socket = socket;
+    this.#tried = this.#s.now();
     this.#closed ??= this.#s.now();
     let heard = false;
     socket.onopen = () => {
@@ -109,6 +114,7 @@ export class Live {
       this.#heard = this.#s.now();
       this.#closed = null;
       this.#failures = 0;
+      this.#hung = 0;
       this.#take(e.data);
     };
     socket.onclose = () => {
@@ -129,13 +135,18 @@ export class Live {
     if (m.t === "gap") this.#send({ t: "hello", cursor: "", wards: this.#s.wards() });
   }
 
-  // A half-open connection accepts writes for minutes: only silence shows it.
+  // A half-open connection accepts writes for minutes, and one that is being made
+  // can hang for as long: only silence shows it.
   #check(): void {
-    if (this.#socket && this.#s.now() - this.#heard >= lostAfter && this.#closed === null) {
-      this.#drop();
-      this.#closed = this.#s.now();
-      this.#retry();
-    }
+    if (!this.#socket) return;
+    const now = this.#s.now();
+    const hangs = this.#closed !== null; // this socket has said nothing yet
+    const most = Math.min(patience, 1 + this.#hung) * answerWithin;
+    if (hangs ? now - this.#tried < most : now - this.#heard < lostAfter) return;
+    if (hangs) this.#hung++;
+    this.#drop();
+    this.#closed ??= now;
+    this.#retry();
   }
 
   #retry(): void {

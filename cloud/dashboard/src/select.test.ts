@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import type { Alert, Down } from "./contract";
+import type { Alert, Down, Gateway } from "./contract";
 import { golden } from "./golden";
 import { parts } from "./format";
-import { answer, count, dock, grid, icon, lag, newestData, places, stream, tile, title, wanting } from "./select";
+import { answer, count, current, dock, grid, icon, lag, newestData, places, stream, tile, title, wanting } from "./select";
 import { apply, empty, key, type State } from "./state";
 import { crossed, limitsOf, shown, vitalOf } from "./vitals";
 
@@ -180,4 +180,11 @@ test("an alert's vital is found in its evidence or its rule", () => {
 test("a bed has places for the vitals that its sensor is expected to give", () => {
   expect(shown(bed("15")).map((v) => v.name)).toEqual(["hr", "spo2", "rr", "temp"]);
   expect(shown({ ...bed("15"), expect: ["spo2", "pulse", "posture"] }).map((v) => v.name)).toEqual(["spo2", "pulse"]);
+});
+
+test("a gateway's word that it lost the cloud is not shown once it is back", () => {
+  const a = { ...Object.values(s.alerts)[0]!, id: "lost", rule: "link-lost", kind: "technical" as const, gateway: "gw-1", bed: "" };
+  const gateway = (link: Gateway["link"]) => ({ alerts: { lost: a }, gateways: { "gw-1": { ...Object.values(s.gateways)[0]!, id: "gw-1", link } } });
+  expect(Object.keys(current(gateway("down")))).toEqual(["lost"]);
+  expect(Object.keys(current(gateway("up")))).toEqual([]);
 });

@@ -30,6 +30,15 @@ export function urgency(a: Alert, b: Alert, now: Micros): number {
 const standing = (a: Alert, now: Micros) => (acked(a, now) ? 2 : a.phase === "active" ? 0 : 1);
 const kindRank = (a: Alert) => (a.kind === "physiological" ? 0 : 1);
 
+/** current are the open alerts but for a gateway's own word that it has lost the
+ * cloud, when that comes by the very link that is back: it is over, and its end is
+ * on its way. */
+export function current(s: Pick<State, "alerts" | "gateways">): Record<string, Alert> {
+  const past = (a: Alert) => a.rule === "link-lost" && s.gateways[a.gateway]?.link === "up";
+  const all = Object.values(s.alerts);
+  return all.some(past) ? Object.fromEntries(all.filter((a) => !past(a)).map((a) => [a.id, a])) : s.alerts;
+}
+
 export interface Dock {
   physiological: Alert[];
   technical: Alert[];

@@ -27,7 +27,7 @@ test("a snapshot gives wards, beds in their places, gateways and the open alerts
 test("a snapshot forgets everything that it does not hold", () => {
   const old = apply(loaded(), changed({ id: "f".repeat(32), version: 9 }));
   expect(old.alerts["f".repeat(32)]).toBeDefined();
-  expect(apply(old, snapshot)).toEqual(loaded());
+  expect(apply(old, snapshot)).toEqual({ ...loaded(), snapshots: 2 }); // views read the rest again
 });
 
 test("every golden message of the live socket is applied, and moves the cursor", () => {
@@ -87,10 +87,28 @@ test("whether a screen sounds for an alert is what the cloud said last", () => {
   expect(first(apply(paged, changed({ version: 3, page: false }))).page).toBe(false); // silenced, say
 });
 
-test("live values that are older than those shown are passed over", () => {
+test("live values whose time went back, as after a corrected clock, replace those shown", () => {
   const s = apply(loaded(), vitals);
-  const old: BedLive = { ...vitals.beds[0]!, at: vitals.at - 5e6, v: { hr: [40, vitals.at - 5e6, 100] } };
-  expect(apply(s, { t: "vitals", ward: "7w", at: vitals.at, beds: [old] }).live[key("7w", "12")]).toBe(s.live[key("7w", "12")]);
+  const at = vitals.at - 3600e6;
+  const back: BedLive = { ...vitals.beds[0]!, at, v: { hr: [40, at, 100] } };
+  const next = apply(s, { t: "vitals", ward: "7w", at: vitals.at, beds: [back] });
+  expect(next.live[key("7w", "12")]).toBe(back);
+  expect(next.last[key("7w", "12")]).toBe(at);
+  expect(next.line[key("7w", "12")]!.hr).toEqual([[at, 40]]); // none of it is in the future
+});
+
+test("a bed that is given another sensor or patient shows nothing of the one before", () => {
+  const s = apply(loaded(), vitals);
+  const ward = golden<Extract<Down, { t: "change"; kind: "ward" }>>("change_ward").ward;
+  const beds = s.wards[0]!.beds;
+  const with12 = (b: Partial<(typeof beds)[0]>): Down => ({ t: "change", cursor: "9", kind: "ward", ward: { ...ward, id: "7w", beds: beds.map((x) => (x.id === "12" ? { ...x, ...b } : x)) } });
+  const k = key("7w", "12");
+  for (const other of [{ sensor: "another" }, { patient: "another" }]) {
+    const next = apply(s, with12(other));
+    expect([next.live[k], next.line[k], next.last[k]]).toEqual([undefined, undefined, undefined]);
+    expect(next.live[key("7w", "15")]).toBe(s.live[key("7w", "15")]);
+  }
+  expect(apply(s, with12({ limits: { "hr.high": 130 } })).live).toBe(s.live);
 });
 
 test("the thirty-minute line grows by a point in ten seconds and stays thirty minutes long", () => {

@@ -14,6 +14,7 @@ export interface WardState {
 
 export interface State {
   loaded: boolean; // a snapshot was taken
+  snapshots: number; // how many were: what a view read beside them is to be read again
   cursor: string; // "" asks for a snapshot
   wards: WardState[];
   gateways: Record<string, Gateway>;
@@ -25,7 +26,7 @@ export interface State {
 }
 
 export const empty: State = {
-  loaded: false, cursor: "", wards: [], gateways: {}, alerts: {}, ended: [], live: {}, line: {}, last: {},
+  loaded: false, snapshots: 0, cursor: "", wards: [], gateways: {}, alerts: {}, ended: [], live: {}, line: {}, last: {},
 };
 
 const keepEnded = 50;
@@ -40,7 +41,7 @@ export const key = (ward: string, bed: string): string => `${ward}/${bed}`;
 export function apply(s: State, m: Down): State {
   switch (m.t) {
     case "snapshot":
-      return snapshot(m);
+      return { ...snapshot(m), snapshots: s.snapshots + 1 };
     case "change":
       return change({ ...s, cursor: m.cursor || s.cursor }, m);
     case "vitals":
@@ -83,8 +84,9 @@ function change(s: State, m: Extract<Down, { t: "change" }>): State {
       return { ...s, gateways: { ...s.gateways, [m.gateway.id]: m.gateway } };
     case "ward": {
       const w = { id: m.ward.id, name: m.ward.name, beds: m.ward.beds ?? [] };
-      const known = s.wards.some((x) => x.id === w.id);
-      return { ...s, wards: known ? s.wards.map((x) => (x.id === w.id ? w : x)) : [...s.wards, w] };
+      const old = s.wards.find((x) => x.id === w.id);
+      s = without(s, w, old);
+      return { ...s, wards: old ? s.wards.map((x) => (x.id === w.id ? w : x)) : [...s.wards, w] };
     }
     default:
       return s; // a kind of a later version
@@ -109,13 +111,26 @@ function vitals(s: State, ward: string, beds: BedLive[]): State {
   let line = s.line;
   for (const b of beds ?? []) {
     const k = key(ward, b.bed);
-    if ((live[k]?.at ?? 0) > b.at) continue; // older than what is shown
-    live[k] = b;
-    if (newest(b) > (last[k] ?? 0)) last[k] = newest(b);
+    live[k] = b; // also when it went back: the cloud's newest is what counts, and a socket keeps its order
+    if (newest(b) > 0) last[k] = newest(b);
     const grown = grow(line[k] ?? {}, b);
     if (grown !== line[k]) line = { ...line, [k]: grown };
   }
   return { ...s, live, line, last };
+}
+
+// without forgets what came from beds of w that have another sensor or patient
+// than they had in old: it is not theirs.
+function without(s: State, w: WardState, old: WardState | undefined): State {
+  const before = new Map(old?.beds.map((b) => [b.id, b]));
+  const changed = w.beds.filter((b) => {
+    const was = before.get(b.id);
+    return was && (was.sensor !== b.sensor || was.patient !== b.patient);
+  });
+  if (changed.length === 0) return s;
+  const next = { ...s, live: { ...s.live }, line: { ...s.line }, last: { ...s.last } };
+  for (const b of changed) for (const of of [next.live, next.line, next.last]) delete of[key(w.id, b.id)];
+  return next;
 }
 
 /** newest is when the newest reading of what is live was, 0 for none. */
@@ -140,8 +155,9 @@ function grow(line: Record<string, LinePoint[]>, b: BedLive): Record<string, Lin
     const r = b.v?.[name];
     const old = line[name] ?? [];
     const last = old.at(-1)?.[0] ?? 0;
-    if (!r || r[1] < last + lineStep) continue;
-    next = { ...next, [name]: [...old.filter((p) => p[0] > r[1] - lineSpan), [r[1], r[0]]] };
+    if (!r || (r[1] >= last && r[1] < last + lineStep)) continue;
+    // Points after this one are by a clock that was corrected since.
+    next = { ...next, [name]: [...old.filter((p) => p[0] > r[1] - lineSpan && p[0] < r[1]), [r[1], r[0]]] };
   }
   return next;
 }

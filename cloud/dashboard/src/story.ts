@@ -70,8 +70,24 @@ function fact(e: Partial<Evidence>): string {
   const value = (e.value ?? 0).toLocaleString("en-GB", { maximumFractionDigits: v?.decimals ?? 2 });
   const at = e.at ? ` at ${clock(e.at)}` : "";
   if (name.startsWith("limit.")) return `limit ${label(name.slice(6))} ${value}${unit(e.unit ?? "")}`;
+  const over = /^(\w+)\((\w+)(?:, *"?(\w+)"?)?\)$/.exec(name);
+  if (over) return windowed(over[1]!, label(over[2]!), over[3] ?? "", e.value ?? 0, value + unit(e.unit ?? ""));
   if (e.unit === "s") return `${label(name)} ${words((e.value ?? 0) * 1e6)}`;
   return `${label(name)} ${value}${unit(e.unit ?? "")}${at}`;
+}
+
+// windowed says what one of the rules' functions over a while came to.
+function windowed(what: string, of: string, lasts: string, raw: number, value: string): string {
+  switch (what) {
+    case "age":
+      return `no ${of} for ${words(raw * 1e6)}`;
+    case "gone":
+      return `${of} not found for ${words(raw * 1e6)}`;
+    case "delta":
+      return `${of} changed by ${value} in ${lasts}`;
+    default:
+      return `${what} ${of} ${value} in ${lasts}`;
+  }
 }
 
 const label = (name: string): string => vital(name)?.label ?? name.replaceAll(/[._]/g, " ").replace(/^(hr|spo2|rr|temp|pulse)\b/, (n) => vital(n)?.label ?? n);
