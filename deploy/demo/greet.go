@@ -51,30 +51,59 @@ func (d *demo) introduce(ctx context.Context, c cloud.Config) ([]account, error)
 	return accounts, err
 }
 
+// accounts makes those that are not there yet. Their passwords are written down
+// before, so that a start which is cut off leaves none that nobody knows.
 func (d *demo) accounts(ctx context.Context, admin *cloud.Admin) ([]account, error) {
-	var known []account
+	people := []cloud.Account{
+		{Name: "nurse", Display: "Nurse on duty", Role: "clinician", Wards: []string{"7e", "7w"}},
+		{Name: "technician", Display: "Technician", Role: "technician", Wards: []string{"*"}},
+	}
+	known, err := d.passwords(people)
+	if err != nil {
+		return nil, err
+	}
+	for i, x := range people {
+		if admin.HasAccount(ctx, x.Name) == nil {
+			continue
+		}
+		if err := admin.AddAccount(ctx, x, known[i].Password); err != nil {
+			return nil, err
+		}
+	}
+	return known, nil
+}
+
+// passwords are those of an earlier start, or new ones.
+func (d *demo) passwords(people []cloud.Account) (known []account, err error) {
 	text, err := os.ReadFile(d.signIn())
 	if err == nil {
-		return known, json.Unmarshal(text, &known)
+		if err = json.Unmarshal(text, &known); err == nil && len(known) == len(people) {
+			return known, nil
+		}
+		return nil, fmt.Errorf("%s is not what the demonstration wrote: remove %s to begin anew (%v)", d.signIn(), d.data, err)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for _, x := range []cloud.Account{
-		{Name: "nurse", Display: "Nurse on duty", Role: "clinician", Wards: []string{"7e", "7w"}},
-		{Name: "technician", Display: "Technician", Role: "technician", Wards: []string{"*"}},
-	} {
-		password := strings.ToLower(rand.Text()[:12])
-		if err := admin.AddAccount(ctx, x, password); err != nil {
-			return nil, err
-		}
-		known = append(known, account{x.Name, password, x.Role})
+	for _, x := range people {
+		known = append(known, account{x.Name, strings.ToLower(rand.Text()[:12]), x.Role})
 	}
-	text, err = json.MarshalIndent(known, "", "  ")
-	if err != nil {
+	if text, err = json.MarshalIndent(known, "", "  "); err != nil {
 		return nil, err
 	}
-	return known, os.WriteFile(d.signIn(), text, 0o600)
+	partial := d.signIn() + ".partial"
+	if err := os.WriteFile(partial, text, 0o600); err != nil {
+		return nil, err
+	}
+	return known, os.Rename(partial, d.signIn())
+}
+
+// tellOnce passes on what the cloud says at its first start alone, before anything
+// else can fail.
+func (d *demo) tellOnce() {
+	if words := strings.Fields(d.first.String()); len(words) > 0 {
+		fmt.Fprintf(d.out, "%s\n", strings.Join(words, " "))
+	}
 }
 
 // greet says where to look, how to sign in, and what will happen when.
@@ -87,11 +116,6 @@ func (d *demo) greet(at cloud.Addresses, accounts []account) {
 	p("  page     %s", at.People)
 	for _, a := range accounts {
 		p("  sign in  %-11s password %s", a.Name, a.Password)
-	}
-	if words := strings.Fields(d.first.String()); len(words) > 0 {
-		p("")
-		p("  %s", strings.Join(words, " "))
-		p("")
 	}
 	p("  broker   mqtt://%s   (topics wl/1/…: see firmware-protocol/SPEC.md)", d.broker)
 	p("")

@@ -91,6 +91,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return waited(g, err)
 	}
+	d.tellOnce()
 	accounts, err := d.introduce(ctx, c)
 	if err != nil {
 		return waited(g, err)

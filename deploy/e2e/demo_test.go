@@ -25,6 +25,20 @@ func TestTheDemonstrationShowsATachycardiaThatIsAcknowledgedToItsGateway(t *test
 		t.Fatalf("acknowledge: %v", got)
 	}
 	g.acknowledged(a.ID, "nurse")
+	until(t, 15*time.Second, "the acknowledgement on the ward's topic", func() error {
+		var m bedAlerts
+		if err := g.retained(alertsTopic("7e", "3"), &m); err != nil {
+			return err
+		}
+		if len(m.Alerts) == 0 || m.Alerts[0].ID != a.ID || !m.Alerts[0].Acknowledged {
+			return fmt.Errorf("it says %+v", m)
+		}
+		return nil
+	})
+	other := run(t, program(t, "demo"), "-data", folder(t), "-page", at(port(t)), "-gateways", at(port(t)), "-broker", at(s.brokerPort))
+	if other.code != 1 || !strings.Contains(other.err, "another program has this port") || !strings.Contains(other.err, "-broker") || !strings.Contains(other.out, "first administrator") {
+		t.Errorf("a second one on the same broker's port: exit %d, %s%s", other.code, other.out, other.err)
+	}
 	demo.cmd.Process.Signal(syscall.SIGINT)
 	demo.wait(20 * time.Second)
 	if said := demo.out.String(); !strings.Contains(said, "everything is kept in") || demo.cmd.ProcessState.ExitCode() != 0 {
