@@ -15,7 +15,8 @@ const browser = await chromium.launch({
   args: [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
+    // Else sound waits until somebody touches the page, as it does for people.
+    ...(process.argv.includes("hold-sound") ? [] : ["--autoplay-policy=no-user-gesture-required"]),
   ],
 });
 
@@ -46,6 +47,7 @@ function find(page, c) {
 
 const acts = {
   open: (_, c) => open(c.page, c.size),
+  reload: ({ page }) => page.reload().then(() => null),
   go: ({ page }, c) => page.goto(c.url).then(() => null),
   // Waits until an element that matches and holds the text is to be seen.
   see: async ({ page }, c) => find(page, c).first().waitFor({ state: "visible", timeout: c.within }),

@@ -28,14 +28,15 @@ type reply struct {
 	Error string
 }
 
-// newBrowser starts Chromium. make setup installs what it needs.
-func newBrowser(t testing.TB) *browser {
+// newBrowser starts Chromium. make setup installs what it needs. With "hold-sound"
+// it holds sound back as it does for people.
+func newBrowser(t testing.TB, options ...string) *browser {
 	t.Helper()
 	if _, err := os.Stat("node_modules"); err != nil {
 		t.Fatal("the browser's modules are missing: deploy/setup.sh installs them")
 	}
 	b := &browser{answers: map[int]chan reply{}}
-	b.node = start(t, "chromium", "node", "browser.mjs")
+	b.node = start(t, "chromium", "node", append([]string{"browser.mjs"}, options...)...)
 	t.Cleanup(func() { b.node.in.Close(); b.node.wait(20 * time.Second) })
 	go b.read()
 	return b

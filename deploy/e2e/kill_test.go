@@ -69,7 +69,7 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 			t.Errorf("a screen that came back with its cursor was told to start over: %s", d.T)
 		}
 	}
-	screen.wait(t, time.Second, "the acknowledgement, for a screen that came back with its cursor", func(d down) bool {
+	screen.wait(t, 5*time.Second, "the acknowledgement, for a screen that came back with its cursor", func(d down) bool {
 		return d.Kind == "alert" && d.Alert.ID == a.ID && d.Alert.Ack != nil
 	})
 

@@ -78,7 +78,7 @@ func TestEveryEpisodeOfTheVirtualRelayIsOnThePageAndAnAcknowledgementThereReache
 		}
 		card := fmt.Sprintf(".dock article[data-alert='%s']", a.ID)
 		wall.see(10*time.Second, card, marks[e.priority])
-		wall.see(time.Second, card, "Bed "+bed)
+		wall.see(5*time.Second, card, "Bed "+bed)
 		// The dock says the same words as the API; they may have been updated since.
 		said := strings.Join(wall.texts(card+" .text"), "")
 		if now := nurse.alert(a.ID); said != a.Text && said != now.Text {
@@ -222,8 +222,17 @@ func playRecordings(t *testing.T, g *gateway, nurse *client, wall *screen) {
 		}
 		return nil
 	})
-	wall.see(15*time.Second, "[data-vital=hr] canvas", "")
+	wall.see(15*time.Second, hasPoints, "")
 	wall.shot("bed-with-mitdb-208")
+	// vfdb has an ECG and marks of rhythm, and no heart rate.
+	wall.visit(g.base() + "/#/bed/7w/21")
+	wall.see(15*time.Second, "h1", "Bed 21")
+	wall.see(15*time.Second, "figure[data-lead] canvas", "")
+	wall.see(15*time.Second, ".numbers .hr .value", "––")
+	wall.shot("bed-with-vfdb-419")
+	for _, a := range of(nurse.alerts("all"), "21", "no-heart-rate") {
+		t.Errorf("a recording without a heart rate raised %s", a.Text)
+	}
 
 	// Twenty minutes, sixty times as fast, as history that ends now.
 	before := len(nurse.alerts("all"))
@@ -249,9 +258,12 @@ func playRecordings(t *testing.T, g *gateway, nurse *client, wall *screen) {
 	}
 	wall.visit(g.base() + "/#/bed/7w/22")
 	wall.see(15*time.Second, "h1", "Bed 22")
-	wall.see(15*time.Second, "[data-vital=hr] canvas", "")
+	wall.see(15*time.Second, hasPoints, "")
 	wall.shot("bed-with-history")
 }
+
+// hasPoints is the trend of a heart rate that is not empty.
+const hasPoints = "[data-vital=hr]:not([data-points='0']) canvas"
 
 // inOrder fails the test when pieces of one lead overlap or leave a gap.
 func inOrder(t *testing.T, waves []wave) {

@@ -132,10 +132,14 @@ func TestWhoMayNotIsRefusedToldWhyAndAudited(t *testing.T) {
 		begun := time.Now()
 		g.operator("gateway", "revoke", "--why", "lost in the lift", gatewayID)
 		ran := time.Now()
-		screen.wait(t, 10*time.Second, "the end of the session", func(d down) bool {
+		end := screen.wait(t, 10*time.Second, "the end of the session", func(d down) bool {
 			return d.Kind == "gateway" && d.Gateway.ID == gatewayID && d.Gateway.Link == "down" && d.got.After(begun)
 		})
-		t.Logf("the command took %v, and the session had ended %v after it", ran.Sub(begun).Round(time.Millisecond), max(0, time.Since(ran)).Round(time.Millisecond))
+		took := end.got.Sub(ran)
+		t.Logf("the command took %v, and the session had ended %v after it", ran.Sub(begun).Round(time.Millisecond), took.Round(time.Millisecond))
+		if took > 3*time.Second { // a second is promised; the machine may be busy with other tests
+			t.Errorf("the session went on for %v after the gateway was revoked", took)
+		}
 		until(t, 45*time.Second, "the agent's word that it is refused", func() error {
 			s := g.status()
 			if s.Uplink.State != "refused" || !strings.Contains(s.Uplink.Error, "revoked") {
