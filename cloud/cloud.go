@@ -178,8 +178,7 @@ func join(ctx context.Context, c Config, s *store.Store, ca *pki.CA, gatewayPort
 	p.ingest = p.newIngest(ctx)
 	p.api = api.New(api.Config{
 		Store: s, Access: p.access, Board: p.board, Feed: p.feed, Hub: p.hub, Page: dashboard.Files(), Now: c.Now, Log: c.Log,
-		// The API writes the audit row: it knows who asks and from where.
-		Revoke: func(ctx context.Context, gateway, why string) error { return p.fleet.Revoke(ctx, gateway, "", "", why) },
+		Revoke: p.fleet.Revoke,
 	})
 	return p
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -156,7 +157,7 @@ func TestEveryEndpointAsksForRoleAndWard(t *testing.T) {
 	w.wantAudited(t, 1, "clinician|read_alert|"+string(here)+"|7w|done|")
 	w.wantAudited(t, 1, "viewer|trend|1|5e|refused|other_ward")
 	w.wantAudited(t, 1, "viewer|trend|12|7w|done|")
-	w.wantAudited(t, 1, "administrator|revoke_gateway|gw-7w||done|")
+	w.wantAudited(t, 1, "administrator|revoke gateway|gw-7w||done|revoked by administrator")
 	if head, err := w.access.Verify(t.Context()); err != nil || head.Rows < 40 {
 		t.Errorf("the log: %+v, %v", head, err)
 	}
@@ -336,6 +337,43 @@ func TestWordsThatWouldNotBeSeenAsTheyAreAreRefusedWithASentence(t *testing.T) {
 	p := wantProblem(t, c.post(path+"/comment", `{"text":"`+longest+`x"}`), 422, "invalid")
 	if len(p.Fields) == 0 || p.Fields[0].Where != "body.text" {
 		t.Errorf("fields %+v", p.Fields)
+	}
+}
+
+func TestAGatewayIsRevokedWithItsAuditRowOrNotAtAll(t *testing.T) {
+	w := open(t)
+	a := w.as(t, "administrator")
+	revoke := w.api.c.Revoke
+	ctx, hangUp := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	w.api.c.Revoke = func(ctx context.Context, gateway, by, from, why string) error {
+		defer close(ended)
+		err := revoke(ctx, gateway, by, from, why)
+		hangUp() // and with that the context of the request ends
+		<-ctx.Done()
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, "POST", w.URL+"/api/v1/gateways/gw-7w/revoke", strings.NewReader(`{"why":"stolen"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.AddCookie(&http.Cookie{Name: cookieName, Value: a.token})
+	if res, err := w.Client().Do(r); err == nil {
+		res.Body.Close()
+		t.Errorf("answered %s", res.Status)
+	}
+	<-ended
+	const row = "administrator|revoke gateway|gw-7w||done|stolen"
+	w.wantAudited(t, 1, row)
+
+	w.api.c.Revoke = revoke
+	if r := a.post("/api/v1/gateways/gw-7w/revoke", `{"why":"stolen"}`); r.StatusCode != http.StatusOK {
+		t.Errorf("again: %s %s", r.Status, r.body)
+	}
+	w.wantAudited(t, 1, row)
+	if from := w.from(t, row); from != "127.0.0.1" {
+		t.Errorf("the row says that it came from %q", from)
 	}
 }
 

@@ -34,9 +34,10 @@ type Config struct {
 	Board  *board.Board
 	Feed   *feed.Log
 	Hub    *feed.Hub
-	// Revoke ends a gateway's right to connect. Its error wraps
-	// [store.ErrNotFound] for a gateway that is not known.
-	Revoke func(ctx context.Context, gateway, why string) error
+	// Revoke ends a gateway's right to connect, and audits who did that and from
+	// where in the same transaction. Its error wraps [store.ErrNotFound] for a
+	// gateway that is not known.
+	Revoke func(ctx context.Context, gateway, by, from, why string) error
 	Page   fs.FS        // the built page; nil serves none
 	Now    func() int64 // µs UTC; nil means the system's
 	Log    *slog.Logger // nil means the default

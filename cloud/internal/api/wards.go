@@ -129,10 +129,7 @@ func (s *Server) revoke(ctx context.Context, c caller, in *struct {
 	if err := access.CheckText(why); err != nil {
 		return nil, err
 	}
-	if err := s.c.Revoke(ctx, in.ID, why); err != nil {
-		return nil, err
-	}
-	if err := s.done(ctx, c, "revoke_gateway", in.ID, ""); err != nil {
+	if err := s.c.Revoke(ctx, in.ID, c.Name, access.Address(c.from.Address), why); err != nil {
 		return nil, err
 	}
 	var g store.Gateway

@@ -18,6 +18,7 @@ import (
 	"wardline/cloud/internal/access"
 	"wardline/cloud/internal/board"
 	"wardline/cloud/internal/feed"
+	"wardline/cloud/internal/fleet"
 	"wardline/cloud/internal/store"
 	"wardline/shared/alert"
 )
@@ -59,8 +60,11 @@ func openWith(t *testing.T, b bounds) *world {
 	w.hub = feed.NewHub(func(ward, bed string, on bool) {
 		w.watches <- ward + "/" + bed + map[bool]string{true: " on", false: " off"}[on]
 	}, w.now)
+	gateways := fleet.New(fleet.Config{Store: w.store, Now: w.now, Audit: func(tx *store.Tx, r fleet.Row) error {
+		return w.access.Audit(tx, access.Row{Who: r.Who, From: r.From, What: r.What, On: r.On, Outcome: access.Done, Why: r.Why})
+	}})
 	s := New(Config{Store: w.store, Access: w.access, Board: w.board, Feed: feed.New(w.store), Hub: w.hub, Now: w.now,
-		Revoke: w.revoke, Page: fstest.MapFS{
+		Revoke: gateways.Revoke, Page: fstest.MapFS{
 			"index.html":    {Data: []byte("<!doctype html><title>Wardline</title>")},
 			"assets/app.js": {Data: []byte(strings.Repeat("export {}\n", 100))},
 		}})
@@ -74,18 +78,6 @@ func openWith(t *testing.T, b bounds) *world {
 	t.Cleanup(func() { cancel(); g.Wait(); w.Server.Close() })
 	w.populate(t)
 	return w
-}
-
-func (w *world) revoke(ctx context.Context, gateway, why string) error {
-	return w.store.Do(ctx, store.High, func(tx *store.Tx) error {
-		g, err := tx.Gateway(gateway)
-		if err != nil {
-			return err
-		}
-		g.RevokedAt = w.now()
-		g.RevokedWhy = why
-		return tx.PutGateway(g)
-	})
 }
 
 func (w *world) populate(t *testing.T) {
@@ -226,25 +218,34 @@ func wantProblem(t *testing.T, r reply, status int, reason string) Problem {
 	return p
 }
 
-// audited counts rows of the log as "who what on ward outcome why".
-func (w *world) audited(t *testing.T, want string) int {
+// rows are those of the log that read "who|what|on|ward|outcome|why".
+func (w *world) rows(t *testing.T, want string) (out []access.Entry) {
 	t.Helper()
 	rows, err := w.access.Log(t.Context(), 0, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
 	for _, r := range rows {
 		if strings.Join([]string{r.Who, r.What, r.On, r.Ward, string(r.Outcome), r.Why}, "|") == want {
-			n++
+			out = append(out, r)
 		}
 	}
-	return n
+	return out
+}
+
+// from is the address of the one row that reads so.
+func (w *world) from(t *testing.T, row string) string {
+	t.Helper()
+	rows := w.rows(t, row)
+	if len(rows) != 1 {
+		t.Fatalf("%d rows %q in the audit log, want 1", len(rows), row)
+	}
+	return rows[0].From
 }
 
 func (w *world) wantAudited(t *testing.T, n int, want string) {
 	t.Helper()
-	if got := w.audited(t, want); got != n {
+	if got := len(w.rows(t, want)); got != n {
 		t.Errorf("%d rows %q in the audit log, want %d", got, want, n)
 	}
 }

@@ -200,8 +200,8 @@ func (f *Fleet) Gateways(ctx context.Context) (list []store.Gateway, err error) 
 // Revoke sends a gateway away for good: its certificates are of no use any more,
 // nor are the tokens that were made for it until now, and its open session ends.
 // It may be enrolled again with a new token. To
-// revoke it again changes nothing. by is who does it, for the audit log; "" when
-// the caller writes the row itself.
+// revoke it again changes nothing and writes no second row to the audit log. by is
+// who does it, from where.
 func (f *Fleet) Revoke(ctx context.Context, id, by, from, why string) error {
 	err := f.c.Store.Do(ctx, store.High, func(tx *store.Tx) error {
 		g, err := tx.Gateway(id)
@@ -216,15 +216,10 @@ func (f *Fleet) Revoke(ctx context.Context, id, by, from, why string) error {
 		if g.Link == store.LinkUp {
 			g.Link, g.LinkSince, g.LinkWhy = store.LinkDown, now, link.Revoked
 		}
-		if err := errors.Join(tx.PutGateway(g), tx.RevokeCertificates(id, now), tx.ExpireTokens(id, now), f.c.Gone(tx, id)); err != nil {
-			return err
-		}
-		if by != "" {
-			if err := f.c.Audit(tx, Row{Who: by, From: from, What: "revoke gateway", On: id, Why: why}); err != nil {
-				return err
-			}
-		}
-		return tell(tx, id)
+		return errors.Join(
+			tx.PutGateway(g), tx.RevokeCertificates(id, now), tx.ExpireTokens(id, now), f.c.Gone(tx, id),
+			f.c.Audit(tx, Row{Who: by, From: from, What: "revoke gateway", On: id, Why: why}),
+			tell(tx, id))
 	})
 	if err == nil {
 		f.c.Disconnect(id, revokedText)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,10 @@ func TestARevokedGatewayIsCutOffRefusedAndMayEnrolAgain(t *testing.T) {
 		if err := r.Revoke(t.Context(), "gw-7w", "anna", "192.0.2.9", "stolen"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if rows := slices.DeleteFunc(slices.Clone(r.audit), func(x Row) bool { return x.What != "revoke gateway" }); len(rows) != 1 ||
+		rows[0] != (Row{Who: "anna", From: "192.0.2.9", What: "revoke gateway", On: "gw-7w", Why: "stolen"}) {
+		t.Errorf("audited %+v", rows)
 	}
 	if len(r.cut) == 0 || !strings.HasPrefix(r.cut[0], "gw-7w this gateway was revoked") {
 		t.Errorf("cut off %v", r.cut)
