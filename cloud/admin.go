@@ -117,7 +117,7 @@ type Account struct {
 
 // AddAccount makes an account.
 func (a *Admin) AddAccount(ctx context.Context, x Account, password string) error {
-	return a.access.Add(ctx, Operator,
+	return a.access.Add(ctx, Operator, access.From{},
 		access.Account{Name: x.Name, Display: x.Display, Role: access.Role(x.Role), Wards: x.Wards}, password)
 }
 
@@ -148,19 +148,19 @@ func (a *Admin) HasAccount(ctx context.Context, name string) error {
 // DisableAccount keeps an account from signing in and ends its sessions. The last
 // administrator who can sign in is not disabled.
 func (a *Admin) DisableAccount(ctx context.Context, name string) error {
-	return a.access.Disable(ctx, Operator, name)
+	return a.access.Disable(ctx, Operator, access.From{}, name)
 }
 
 // EnableAccount lets an account sign in again: it is neither disabled nor locked.
 // Sessions that it had are over.
 func (a *Admin) EnableAccount(ctx context.Context, name string) error {
-	return a.access.Enable(ctx, Operator, name)
+	return a.access.Enable(ctx, Operator, access.From{}, name)
 }
 
 // SetPassword gives an account a new password, lifts its lock and ends its
 // sessions. A disabled account stays disabled.
 func (a *Admin) SetPassword(ctx context.Context, name, password string) error {
-	return a.access.SetPassword(ctx, Operator, name, password)
+	return a.access.SetPassword(ctx, Operator, access.From{}, name, password)
 }
 
 // PasswordRule says how long a password is, in words.

@@ -54,7 +54,7 @@ func open(t *testing.T) *world {
 
 func (w *world) add(t *testing.T, name string, r Role, wards ...string) {
 	t.Helper()
-	if err := w.Add(t.Context(), "operator", Account{Name: name, Role: r, Wards: wards}, password); err != nil {
+	if err := w.Add(t.Context(), "operator", From{}, Account{Name: name, Role: r, Wards: wards}, password); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -270,7 +270,7 @@ func TestADisabledAccountIsOutAtOnceAndStaysOut(t *testing.T) {
 	w := open(t)
 	w.add(t, "a.meyer", Clinician, "7w")
 	token := w.signIn(t, "a.meyer")
-	if err := w.Disable(t.Context(), "operator", "a.meyer"); err != nil {
+	if err := w.Disable(t.Context(), "operator", From{}, "a.meyer"); err != nil {
 		t.Fatal(err)
 	}
 	wantReason(t, second(w.Check(t.Context(), token)), Disabled)
@@ -278,7 +278,7 @@ func TestADisabledAccountIsOutAtOnceAndStaysOut(t *testing.T) {
 	wantReason(t, err, Disabled)
 	_, _, err = w.SignIn(t.Context(), "a.meyer", "wrong", From{})
 	wantReason(t, err, WrongPassword) // a guesser does not learn that the account is disabled
-	if err := w.Enable(t.Context(), "operator", "a.meyer"); err != nil {
+	if err := w.Enable(t.Context(), "operator", From{}, "a.meyer"); err != nil {
 		t.Fatal(err)
 	}
 	w.signIn(t, "a.meyer")
@@ -291,7 +291,7 @@ func TestANewPasswordLiftsTheLockAndEndsSessions(t *testing.T) {
 	for range 5 {
 		w.SignIn(t.Context(), "a.meyer", "wrong", From{})
 	}
-	if err := w.SetPassword(t.Context(), "operator", "a.meyer", "another long password"); err != nil {
+	if err := w.SetPassword(t.Context(), "operator", From{}, "a.meyer", "another long password"); err != nil {
 		t.Fatal(err)
 	}
 	wantReason(t, second(w.Check(t.Context(), token)), SessionOver)
@@ -363,7 +363,7 @@ func TestAnAccountThatCannotBeIsRefusedWithTheReason(t *testing.T) {
 		{Account{Name: "b", Role: Viewer, Wards: []string{"7 w"}}, password, BadAccount},
 		{Account{Name: "b", Role: Viewer, Wards: []string{"7w"}}, "short", BadAccount},
 	} {
-		wantReason(t, w.Add(t.Context(), "operator", c.account, c.password), c.want)
+		wantReason(t, w.Add(t.Context(), "operator", From{}, c.account, c.password), c.want)
 	}
 }
 
@@ -420,11 +420,11 @@ func TestTheLastAdministratorWhoCanSignInIsNotDisabled(t *testing.T) {
 	w.add(t, "admin", Administrator)
 	w.add(t, "second", Administrator)
 	w.add(t, "anna", Clinician, "7w")
-	if err := w.Disable(t.Context(), "operator", "second"); err != nil {
+	if err := w.Disable(t.Context(), "operator", From{}, "second"); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		r := wantReason(t, w.Disable(t.Context(), "operator", "Admin"), LastOne)
+		r := wantReason(t, w.Disable(t.Context(), "operator", From{}, "Admin"), LastOne)
 		if !strings.Contains(r.Text, "only administrator") {
 			t.Errorf("it says %q", r.Text)
 		}
@@ -433,18 +433,18 @@ func TestTheLastAdministratorWhoCanSignInIsNotDisabled(t *testing.T) {
 		t.Errorf("audited %d refusals, want 2", n)
 	}
 	w.signIn(t, "admin")
-	if err := w.Disable(t.Context(), "operator", "anna"); err != nil {
+	if err := w.Disable(t.Context(), "operator", From{}, "anna"); err != nil {
 		t.Errorf("another role: %v", err)
 	}
-	if err := errors.Join(w.Enable(t.Context(), "operator", "second"), w.Disable(t.Context(), "operator", "admin")); err != nil {
+	if err := errors.Join(w.Enable(t.Context(), "operator", From{}, "second"), w.Disable(t.Context(), "operator", From{}, "admin")); err != nil {
 		t.Errorf("with another one: %v", err)
 	}
 }
 
 func TestANewPasswordOrEnablingEndsSessionsAndLiftsTheLock(t *testing.T) {
 	for what, mend := range map[string]func(w *world) error{
-		"set password": func(w *world) error { return w.SetPassword(t.Context(), "operator", "anna", password) },
-		"enable":       func(w *world) error { return w.Enable(t.Context(), "operator", "anna") },
+		"set password": func(w *world) error { return w.SetPassword(t.Context(), "operator", From{}, "anna", password) },
+		"enable":       func(w *world) error { return w.Enable(t.Context(), "operator", From{}, "anna") },
 	} {
 		t.Run(what, func(t *testing.T) {
 			w := open(t)

@@ -83,16 +83,16 @@ func exists(name string) *Refusal {
 	return &Refusal{Reason: Exists, Text: fmt.Sprintf("There is an account %s already.", name)}
 }
 
-// Add makes an account. by is who does it, for the audit log. It refuses with
-// [BadAccount], [BadText] or [Exists].
-func (a *Access) Add(ctx context.Context, by string, c Account, password string) error {
+// Add makes an account. by is who does it, from where, for the audit log, as in
+// the functions below. It refuses with [BadAccount], [BadText] or [Exists].
+func (a *Access) Add(ctx context.Context, by string, from From, c Account, password string) error {
 	if err := errors.Join(c.check(), checkPassword(password)); err != nil {
 		return err
 	}
-	return a.add(ctx, by, c, password)
+	return a.add(ctx, by, from, c, password)
 }
 
-func (a *Access) add(ctx context.Context, by string, c Account, password string) error {
+func (a *Access) add(ctx context.Context, by string, from From, c Account, password string) error {
 	var hash string
 	if err := a.withSlot(ctx, func() { hash = hashPassword(password, a.cost) }); err != nil {
 		return err
@@ -102,7 +102,7 @@ func (a *Access) add(ctx context.Context, by string, c Account, password string)
 		return errors.Join(
 			tx.AddPerson(store.Person{Name: c.Name, Display: c.Display, Role: string(c.Role), Wards: append([]string{}, c.Wards...),
 				PasswordHash: hash, MadeAt: now, ChangedAt: now}),
-			a.Audit(tx, Row{At: now, Who: by, What: "add account", On: c.Name, Outcome: Done,
+			a.Audit(tx, Row{At: now, Who: by, From: Address(from.Address), What: "add account", On: c.Name, Outcome: Done,
 				Why: fmt.Sprintf("%s of %s", c.Role, strings.Join(c.Wards, " "))}))
 	})
 	if sqlite.Duplicate(err) {
@@ -125,7 +125,7 @@ func (a *Access) FirstAdministrator(ctx context.Context) (name, password string,
 	letters := rand.Text() // 130 random bits in 26 letters and digits
 	password = letters[:5] + "-" + letters[5:10] + "-" + letters[10:15] + "-" + letters[15:20]
 	c := Account{Name: "admin", Display: "Administrator", Role: Administrator}
-	return c.Name, password, a.add(ctx, "system", c, password)
+	return c.Name, password, a.add(ctx, "system", From{}, c, password)
 }
 
 // Accounts lists every account by name.
@@ -172,8 +172,8 @@ func unknown(name string) *Refusal {
 // Disable keeps an account from signing in and ends its sessions at once. An
 // account is never removed: the audit log speaks of it. It refuses with [LastOne]
 // when no other administrator could sign in.
-func (a *Access) Disable(ctx context.Context, by, name string) error {
-	return a.change(ctx, by, name, "disable account", func(tx *store.Tx, name string, now int64) error {
+func (a *Access) Disable(ctx context.Context, by string, from From, name string) error {
+	return a.change(ctx, by, from, name, "disable account", func(tx *store.Tx, name string, now int64) error {
 		if last, err := lastAdministrator(tx, name); err != nil || last {
 			return cmp.Or(err, error(&Refusal{Reason: LastOne, Text: fmt.Sprintf("%s is the only administrator who can sign in. "+
 				"Make or enable another one first. Nothing was changed.", name)}))
@@ -201,15 +201,15 @@ func lastAdministrator(tx *store.Tx, name string) (bool, error) {
 
 // Enable lets a disabled account sign in again, lifts its lock and ends its
 // sessions.
-func (a *Access) Enable(ctx context.Context, by, name string) error {
-	return a.change(ctx, by, name, "enable account", func(tx *store.Tx, name string, now int64) error {
+func (a *Access) Enable(ctx context.Context, by string, from From, name string) error {
+	return a.change(ctx, by, from, name, "enable account", func(tx *store.Tx, name string, now int64) error {
 		return errors.Join(tx.DisablePerson(name, 0), tx.EndSessions(name, now), tx.ForgetSignInFailures(name))
 	})
 }
 
 // SetPassword gives an account a new password, lifts its lock and ends its
 // sessions.
-func (a *Access) SetPassword(ctx context.Context, by, name, password string) error {
+func (a *Access) SetPassword(ctx context.Context, by string, from From, name, password string) error {
 	if err := checkPassword(password); err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func (a *Access) SetPassword(ctx context.Context, by, name, password string) err
 	if err := a.withSlot(ctx, func() { hash = hashPassword(password, a.cost) }); err != nil {
 		return err
 	}
-	return a.change(ctx, by, name, "set password", func(tx *store.Tx, name string, now int64) error {
+	return a.change(ctx, by, from, name, "set password", func(tx *store.Tx, name string, now int64) error {
 		return errors.Join(tx.SetPassword(name, hash, now), tx.EndSessions(name, now),
 			tx.ForgetSignInFailures(name))
 	})
@@ -275,20 +275,21 @@ func endOthers(tx *store.Tx, p Person, now int64) error {
 	return err
 }
 
-func (a *Access) change(ctx context.Context, by, name, what string, f func(tx *store.Tx, name string, now int64) error) error {
+func (a *Access) change(ctx context.Context, by string, from From, name, what string, f func(tx *store.Tx, name string, now int64) error) error {
 	name = normalName(name)
+	row := Row{Who: by, From: Address(from.Address), What: what, On: name, Outcome: Done}
 	err := a.store.Do(ctx, store.High, func(tx *store.Tx) error {
 		if _, err := tx.Person(name); err != nil {
 			return err
 		}
-		now := a.now()
-		return errors.Join(f(tx, name, now), a.Audit(tx, Row{At: now, Who: by, What: what, On: name, Outcome: Done}))
+		row.At = a.now()
+		return errors.Join(f(tx, name, row.At), a.Audit(tx, row))
 	})
 	if errors.Is(err, store.ErrNotFound) {
 		return unknown(name)
 	}
 	if r, ok := errors.AsType[*Refusal](err); ok {
-		row := Row{At: a.now(), Who: by, What: what, On: name, Outcome: Refused, Why: string(r.Reason)}
+		row.Outcome, row.Why = Refused, string(r.Reason)
 		return cmp.Or(a.Record(ctx, row), error(r))
 	}
 	if err != nil {

@@ -25,7 +25,7 @@ func TestTextThatWouldNotBeSeenAsItIsIsRefused(t *testing.T) {
 func TestADisplayedNameIsOnePlainLine(t *testing.T) {
 	w := open(t)
 	for _, display := range []string{"Dr\nAnna", "Dr \u202eannA", "\x1b[2J"} {
-		err := w.Add(t.Context(), "operator", Account{Name: "anna", Display: display, Role: Viewer, Wards: []string{"7w"}}, password)
+		err := w.Add(t.Context(), "operator", From{}, Account{Name: "anna", Display: display, Role: Viewer, Wards: []string{"7w"}}, password)
 		wantReason(t, err, BadText)
 	}
 }

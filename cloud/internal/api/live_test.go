@@ -351,13 +351,13 @@ func TestAnEndedSessionEndsItsSocketAtOnceAndSaysSo(t *testing.T) {
 	for name, end := range map[string]func(c *client){
 		"signed out elsewhere": func(c *client) { c.send("DELETE", "/api/v1/session", "") },
 		"account disabled": func(c *client) {
-			if err := w.access.Disable(t.Context(), "operator", "viewer"); err != nil {
+			if err := w.access.Disable(t.Context(), "operator", access.From{}, "viewer"); err != nil {
 				t.Fatal(err)
 			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := w.access.Enable(t.Context(), "operator", "viewer"); err != nil {
+			if err := w.access.Enable(t.Context(), "operator", access.From{}, "viewer"); err != nil {
 				t.Fatal(err)
 			}
 			c := w.as(t, "viewer")

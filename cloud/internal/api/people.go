@@ -66,7 +66,7 @@ func (s *Server) people() {
 		Summary: "Make an account", DefaultStatus: http.StatusCreated, Errors: []int{http.StatusConflict}}, access.PeopleManage,
 		func(ctx context.Context, c caller, in *body[NewAccount]) (*struct{}, error) {
 			x := in.Body
-			return nil, s.c.Access.Add(ctx, c.Name, access.Account{Name: x.Name, Display: x.Display, Role: access.Role(x.Role), Wards: x.Wards}, x.Password)
+			return nil, s.c.Access.Add(ctx, c.Name, c.from, access.Account{Name: x.Name, Display: x.Display, Role: access.Role(x.Role), Wards: x.Wards}, x.Password)
 		})
 	s.changePerson("disable_person", "disable", "Keep an account from signing in, and end its sessions", s.c.Access.Disable)
 	s.changePerson("enable_person", "enable", "Let a disabled account sign in again", s.c.Access.Enable)
@@ -77,23 +77,26 @@ func (s *Server) people() {
 			Name string `path:"name" maxLength:"64"`
 			Body NewPassword
 		}) (*struct{}, error) {
-			return nil, s.c.Access.SetPassword(ctx, c.Name, in.Name, in.Body.Password)
+			return nil, s.c.Access.SetPassword(ctx, c.Name, c.from, in.Name, in.Body.Password)
 		})
 }
 
-func (s *Server) changePerson(id, word, summary string, change func(ctx context.Context, by, name string) error) {
+func (s *Server) changePerson(id, word, summary string, change func(ctx context.Context, by string, from access.From, name string) error) {
 	operation(s, huma.Operation{OperationID: id, Method: http.MethodPost, Path: "/api/v1/people/{name}/" + word, Summary: summary,
 		DefaultStatus: http.StatusNoContent, Errors: []int{http.StatusNotFound, http.StatusConflict}}, access.PeopleManage,
 		func(ctx context.Context, c caller, in *person) (*struct{}, error) {
 			if access.SameName(in.Name, c.Name) {
 				return nil, newProblem(http.StatusConflict, reasonConflict, "You cannot do this to your own account. Ask another administrator.")
 			}
-			return nil, change(ctx, c.Name, in.Name)
+			return nil, change(ctx, c.Name, c.from, in.Name)
 		})
 }
 
-func (s *Server) listPeople(ctx context.Context, _ caller, _ *struct{}) (*body[AccountList], error) {
+func (s *Server) listPeople(ctx context.Context, c caller, _ *struct{}) (*body[AccountList], error) {
 	accounts, err := s.c.Access.Accounts(ctx)
+	if err == nil {
+		err = s.done(ctx, c, "list_people", "", "")
+	}
 	out := AccountList{People: []Account{}}
 	for _, a := range accounts {
 		out.People = append(out.People, Account{Name: a.Name, Display: a.Display, Role: string(a.Role),

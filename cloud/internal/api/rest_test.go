@@ -377,6 +377,30 @@ func TestAGatewayIsRevokedWithItsAuditRowOrNotAtAll(t *testing.T) {
 	}
 }
 
+func TestWhatAnAdministratorDoesAndReadsIsAuditedWithTheAddress(t *testing.T) {
+	w := open(t)
+	a := w.as(t, "administrator")
+	for _, c := range []struct{ method, path, body, row string }{
+		{"POST", "/api/v1/people", `{"name":"eve","role":"viewer","wards":["7w"],"password":"` + password + `"}`, "add account|eve||done|viewer of 7w"},
+		{"POST", "/api/v1/people/eve/disable", "", "disable account|eve||done|"},
+		{"POST", "/api/v1/people/eve/enable", "", "enable account|eve||done|"},
+		{"POST", "/api/v1/people/eve/password", `{"password":"` + password + `"}`, "set password|eve||done|"},
+		{"GET", "/api/v1/people", "", "list_people|||done|"},
+		{"GET", "/api/v1/sessions?person=clinician", "", "list_sessions|clinician||done|"},
+		{"GET", "/api/v1/audit/verification", "", "verify_audit|||done|"},
+		{"GET", "/api/v1/audit", "", "read_audit|||done|"},
+	} {
+		if r := a.send(c.method, c.path, c.body); r.StatusCode >= 300 {
+			t.Errorf("%s %s: %s %s", c.method, c.path, r.Status, r.body)
+		}
+		if from := w.from(t, "administrator|"+c.row); from != "127.0.0.1" {
+			t.Errorf("%s: from %q", c.row, from)
+		}
+	}
+	a.get("/api/v1/sessions?person=Administrator")
+	w.wantAudited(t, 0, "administrator|list_sessions|administrator||done|")
+}
+
 func TestNobodyDisablesTheirOwnAccountHoweverItIsWritten(t *testing.T) {
 	w := open(t)
 	admin := w.as(t, "administrator")

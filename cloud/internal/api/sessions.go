@@ -111,13 +111,16 @@ func (s *Server) listSessions(ctx context.Context, c caller, in *struct {
 	Person string `query:"person" maxLength:"64" doc:"Another person's account"`
 }) (*body[SessionList], error) {
 	name := c.Name
-	if in.Person != "" && in.Person != name {
+	if in.Person != "" && !access.SameName(in.Person, name) {
 		if err := s.permit(ctx, c, access.PeopleManage, "list_sessions", in.Person, ""); err != nil {
 			return nil, err
 		}
 		name = in.Person
 	}
 	list, err := s.c.Access.Sessions(ctx, name)
+	if err == nil && name != c.Name {
+		err = s.done(ctx, c, "list_sessions", name, "")
+	}
 	if err != nil {
 		return nil, err
 	}

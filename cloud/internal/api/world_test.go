@@ -105,7 +105,7 @@ func (w *world) populate(t *testing.T) {
 		{Name: "technician", Role: access.Technician, Wards: []string{"7w"}},
 		{Name: "administrator", Role: access.Administrator},
 	} {
-		if err := w.access.Add(t.Context(), "operator", a, password); err != nil {
+		if err := w.access.Add(t.Context(), "operator", access.From{}, a, password); err != nil {
 			t.Fatal(err)
 		}
 	}
