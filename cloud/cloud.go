@@ -188,7 +188,7 @@ func fleetConfig(c Config, s *store.Store, ca *pki.CA, a *access.Access, port st
 	public := c.publicURL(port)
 	return fleet.Config{
 		Store: s, CA: ca, Site: c.Site, Now: c.Now, Log: c.Log,
-		EnrolURL: public, LinkURL: linkURL(public),
+		EnrolURL: public, LinkURL: linkURL(public), Address: access.Address,
 		Audit: func(tx *store.Tx, r fleet.Row) error {
 			outcome := access.Done
 			if r.Refused {
@@ -235,7 +235,7 @@ func (p *parts) gatewayTLS(ctx context.Context, server *pki.Identity, ca *pki.CA
 	t := pki.ServerTLS(server, pool, p.c.time, nil)
 	verify := t.VerifyConnection
 	t.ClientAuth = tls.RequestClientCert // the chain is checked below, where a refusal can be audited
-	t.VerifyConnection = func(s tls.ConnectionState) error {
+	check := func(s tls.ConnectionState, from string) error {
 		if len(s.PeerCertificates) == 0 {
 			return nil
 		}
@@ -247,19 +247,36 @@ func (p *parts) gatewayTLS(ctx context.Context, server *pki.Identity, ca *pki.CA
 			err = verify(s)
 		}
 		if err != nil {
-			p.c.Log.Warn("a certificate was refused", "error", err)
-			p.fleet.Refused(ctx, "", fmt.Sprintf("%.64s", leaf.Subject.CommonName), "wrong certificate: "+err.Error())
+			p.fleet.Stranger(ctx, from, fmt.Sprintf("%.64s", leaf.Subject.CommonName), "wrong certificate: "+err.Error())
 			return &tls.CertificateVerificationError{UnverifiedCertificates: s.PeerCertificates, Err: err}
 		}
 		return nil
 	}
+	t.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c, from := t.Clone(), hello.Conn.RemoteAddr().String()
+		c.VerifyConnection = func(s tls.ConnectionState) error { return check(s, from) }
+		return c, nil
+	}
 	return t
+}
+
+// fromKey is where a request's context says from which address it came, which
+// those who get the context alone need for the audit log.
+type fromKey struct{}
+
+func withFrom(ctx context.Context, conn net.Conn) context.Context {
+	return context.WithValue(ctx, fromKey{}, conn.RemoteAddr().String())
+}
+
+func fromOf(ctx context.Context) string {
+	from, _ := ctx.Value(fromKey{}).(string)
+	return from
 }
 
 func (c Config) httpServer(h http.Handler, t *tls.Config) *http.Server {
 	return &http.Server{
 		Handler: h, TLSConfig: t, ReadHeaderTimeout: headerWithin, ReadTimeout: readWithin, WriteTimeout: writeWithin,
-		IdleTimeout: idleFor, MaxHeaderBytes: maxHeader, ErrorLog: log.New(quiet{c.Log}, "", 0),
+		IdleTimeout: idleFor, MaxHeaderBytes: maxHeader, ConnContext: withFrom, ErrorLog: log.New(quiet{c.Log}, "", 0),
 	}
 }
 

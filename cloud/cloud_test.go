@@ -92,7 +92,7 @@ func TestACloudServesPeopleAndGatewaysAndEndsWhole(t *testing.T) {
 	}
 }
 
-func TestAGatewayEnrolsWithATokenOfTheAdminAndAWrongCertificateIsAudited(t *testing.T) {
+func TestAGatewayEnrolsWithATokenOfTheAdminAndWhoIsRefusedIsAuditedWithTheAddress(t *testing.T) {
 	r := start(t, t.TempDir())
 	a := r.admin(t)
 	line, _, err := a.Token(t.Context(), "gw-7w", []string{"7w"}, 0)
@@ -161,17 +161,23 @@ func TestAGatewayEnrolsWithATokenOfTheAdminAndAWrongCertificateIsAudited(t *test
 	if code, err := status(wrong); err == nil {
 		t.Errorf("with another CA's certificate: %d", code)
 	}
+	if err := a.Revoke(t.Context(), "gw-7w", "lost"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := status(good); err != nil {
+		t.Error(err)
+	}
 	var whys []string
 	err = a.store.View(t.Context(), func(tx *store.Tx) error {
 		rows, err := tx.AuditAfter(0, 100)
 		for _, row := range rows {
 			if row.What == "connect gateway" && row.Outcome == string(access.Refused) {
-				whys = append(whys, row.Why)
+				whys = append(whys, row.From+" "+row.Who+" "+row.Why)
 			}
 		}
 		return err
 	})
-	if err != nil || len(whys) != 1 || !strings.Contains(whys[0], "wrong certificate") {
+	if err != nil || len(whys) != 2 || !strings.HasPrefix(whys[0], "127.0.0.1 nobody wrong certificate: ") || whys[1] != "127.0.0.1 gateway gw-7w revoked" {
 		t.Errorf("audited %q, %v", whys, err)
 	}
 }

@@ -24,8 +24,9 @@ func (p *parts) newIngest(ctx context.Context) *ingest.Server {
 		Store: p.store,
 		Now:   p.c.Now,
 		Admit: func(ctx context.Context, cert *x509.Certificate) (ingest.Gateway, error) {
-			g, err := p.fleet.Admit(ctx, cert)
-			return ingest.Gateway{Site: g.Site, ID: g.ID, Wards: g.Wards}, err
+			from := fromOf(ctx)
+			g, err := p.fleet.Admit(ctx, cert, from)
+			return ingest.Gateway{Site: g.Site, ID: g.ID, Wards: g.Wards, From: from}, err
 		},
 		Alerts: func(tx *store.Tx, g ingest.Gateway, events []alert.Event, hold bool) error {
 			err := p.board.Take(tx, g.ID, g.Wards, events, hold)
@@ -63,7 +64,7 @@ func (p *parts) newIngest(ctx context.Context) *ingest.Server {
 		},
 		Foreign: func(g ingest.Gateway, text string) {
 			p.c.Log.Error("gateway refused", "gateway", g.ID, "why", text)
-			p.fleet.Refused(ctx, "", g.ID, text)
+			p.fleet.Refused(ctx, g.From, g.ID, text)
 		},
 	})
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -99,6 +100,7 @@ const (
 // lost. A token from before a revocation is of no use after it. Refusals are a
 // [Refusal] and are audited; from is the asker's network address.
 func (f *Fleet) Enrol(ctx context.Context, token, csr, from string) (Enrolled, error) {
+	from = f.c.Address(from)
 	t, err := pki.ParseToken(token)
 	if err != nil {
 		return Enrolled{}, f.refuse(ctx, from, "", http.StatusBadRequest, UnknownToken, "this is no token: copy it again, whole")
@@ -171,7 +173,7 @@ func (f *Fleet) enrol(tx *store.Tx, t pki.Token, csr, key []byte, from string) (
 		at := time.UnixMicro(row.ExpiresAt).UTC().Format(time.RFC3339)
 		return out, false, &Refusal{http.StatusForbidden, TokenExpired, "the token expired at " + at + ": ask for a new one"}
 	}
-	audit := Row{Who: "gateway " + g.ID, From: from, What: "enrol gateway", On: g.ID}
+	audit := Row{Who: "gateway " + g.ID, From: from, What: enrolling, On: g.ID}
 	text := []byte(row.Given)
 	if again {
 		audit.Why = "answered again"
@@ -226,11 +228,6 @@ func (f *Fleet) sign(tx *store.Tx, g store.Gateway, t store.Token, csr, key []by
 }
 
 func (f *Fleet) refuse(ctx context.Context, from, token string, status int, reason, detail string) error {
-	err := f.c.Store.Do(ctx, store.Normal, func(tx *store.Tx) error {
-		return f.c.Audit(tx, Row{Who: "nobody", From: from, What: "enrol gateway", On: "token " + token, Refused: true, Why: reason})
-	})
-	if err != nil {
-		return fmt.Errorf("audit a refusal: %w", err)
-	}
-	return &Refusal{status, reason, detail}
+	err := f.stranger(ctx, Row{Who: "nobody", From: from, What: enrolling, On: "token " + token, Why: reason})
+	return cmp.Or(err, error(&Refusal{status, reason, detail}))
 }

@@ -73,6 +73,9 @@ type Config struct {
 	Audit func(tx *store.Tx, r Row) error
 	// Changed is closed when something was committed, here or elsewhere.
 	Changed func() <-chan struct{}
+	// Address is how limits and the audit log name a network address, which is given
+	// with a port or without; nil = as it is given.
+	Address func(string) string
 
 	Now func() int64 // µs UTC; nil = the system's clock
 	Log *slog.Logger // nil = slog.Default()
@@ -87,9 +90,11 @@ type Row struct {
 
 // Fleet is the list of gateways. Its methods may be called from any goroutine.
 type Fleet struct {
-	c        Config
-	tries    tries // to enrol
-	refusals tries // that were audited
+	c     Config
+	tries tries // to enrol
+
+	strangers, gateways tries // that were refused and audited
+	more                more  // that were refused
 
 	mu       sync.Mutex // guards what follows
 	sessions map[string]*session
@@ -121,7 +126,13 @@ func New(c Config) *Fleet {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Fleet{c: c, sessions: map[string]*session{}}
+	if c.Address == nil {
+		c.Address = func(s string) string { return s }
+	}
+	return &Fleet{
+		c: c, sessions: map[string]*session{}, tries: tries{each: triesOfAddress, all: triesOfAll},
+		strangers: tries{each: rowsOfStranger, all: rowsOfStrangers}, gateways: tries{each: rowsOfGateway, all: rowsOfGateways},
+	}
 }
 
 // revokedText tells a technician what to do about a revoked gateway.
@@ -131,26 +142,39 @@ const revokedText = "this gateway was revoked: enrol it with a new token"
 func Serial(n *big.Int) string { return fmt.Sprintf("%x", n) }
 
 // Admit says who shows cert, whose chain and dates TLS has verified. Whoever is
-// not admitted is told why by a [link.Refusal], which is audited.
-func (f *Fleet) Admit(ctx context.Context, cert *x509.Certificate) (store.Gateway, error) {
+// not admitted is told why by a [link.Refusal], which is audited. from is the
+// network address.
+func (f *Fleet) Admit(ctx context.Context, cert *x509.Certificate, from string) (store.Gateway, error) {
 	g, err := f.admit(ctx, cert)
 	if refusal, ok := errors.AsType[*link.Refusal](err); ok {
-		f.Refused(ctx, "", fmt.Sprintf("%.64s", cert.Subject.CommonName), refusal.Reason)
+		f.Refused(ctx, from, fmt.Sprintf("%.64s", cert.Subject.CommonName), refusal.Reason)
 	}
 	return g, err
 }
 
-// Refused audits that somebody who wanted to connect as a gateway was sent away.
-// One who tries again and again is written down ten times a minute at most.
+// What the audit log calls what is refused.
+const (
+	connecting = "connect gateway"
+	enrolling  = "enrol gateway"
+)
+
+// Refused audits that a gateway, which has shown a certificate of ours, was sent
+// away. One who tries again and again has a few rows a minute, and a row once a
+// minute says how many more there were.
 func (f *Fleet) Refused(ctx context.Context, from, gateway, why string) {
-	if !f.refusals.allow(from+" "+gateway, time.UnixMicro(f.c.Now())) {
-		return
-	}
-	err := f.c.Store.Do(ctx, store.Normal, func(tx *store.Tx) error {
-		return f.c.Audit(tx, Row{Who: "gateway " + gateway, From: from, What: "connect gateway", On: gateway, Refused: true, Why: why})
-	})
+	r := Row{Who: "gateway " + gateway, From: f.c.Address(from), What: connecting, On: gateway, Why: why}
+	f.audited(ctx, f.refused(ctx, &f.gateways, gateway, r))
+}
+
+// Stranger audits that somebody who calls itself a gateway and cannot show that
+// was sent away, as Refused does.
+func (f *Fleet) Stranger(ctx context.Context, from, gateway, why string) {
+	f.audited(ctx, f.stranger(ctx, Row{Who: "nobody", From: f.c.Address(from), What: connecting, On: gateway, Why: why}))
+}
+
+func (f *Fleet) audited(ctx context.Context, err error) {
 	if err != nil && ctx.Err() == nil {
-		f.c.Log.Error("a refusal could not be audited", "gateway", gateway, "error", err)
+		f.c.Log.Error("a refusal could not be audited", "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -52,7 +53,7 @@ func TestATokenEnrolsOneKeyOnceAndTheAnswerMayBeAskedForAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Admit(t.Context(), cert); err != nil {
+	if _, err := r.Admit(t.Context(), cert, "192.0.2.1:5000"); err != nil {
 		t.Errorf("not admitted: %v", err)
 	}
 }
@@ -76,7 +77,7 @@ func TestNothingFromBeforeARevocationBringsAGatewayBack(t *testing.T) {
 	cert := r.enrolled()
 	r.refused(used, csr, TokenExpired)
 	r.refused(unused, newCSR(t), TokenExpired)
-	if _, err := r.Admit(t.Context(), cert); err != nil {
+	if _, err := r.Admit(t.Context(), cert, "192.0.2.1:5000"); err != nil {
 		t.Errorf("the replacement is not admitted: %v", err)
 	}
 }
@@ -99,7 +100,7 @@ func TestAUsedTokenDoesNotReplaceWhoWasEnrolledSince(t *testing.T) {
 	}
 	cert := r.enrolled() // another machine in its place
 	r.refused(old, csr, TokenUsed)
-	if _, err := r.Admit(t.Context(), cert); err != nil {
+	if _, err := r.Admit(t.Context(), cert, "192.0.2.1:5000"); err != nil {
 		t.Errorf("the newer one is not admitted: %v", err)
 	}
 }
@@ -152,7 +153,7 @@ func TestATokenIsBoundToWhatCanBe(t *testing.T) {
 func TestOnlyCertificatesGivenHereAreAdmitted(t *testing.T) {
 	r := newRig(t)
 	cert := r.enrolled()
-	g, err := r.Admit(t.Context(), cert)
+	g, err := r.Admit(t.Context(), cert, "192.0.2.1:5000")
 	if err != nil || g.ID != "gw-7w" || len(g.Wards) != 1 {
 		t.Fatalf("admitted %+v, %v", g, err)
 	}
@@ -169,7 +170,7 @@ func TestOnlyCertificatesGivenHereAreAdmitted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = r.Admit(t.Context(), other)
+		_, err = r.Admit(t.Context(), other, "192.0.2.1:5000")
 		if refusal, ok := errors.AsType[*link.Refusal](err); !ok || refusal.Reason != link.UnknownGateway || len(r.audit) != before+1 {
 			t.Errorf("%s: %v, audited %d", name, err, len(r.audit)-before)
 		}
@@ -193,7 +194,7 @@ func TestARevokedGatewayIsCutOffRefusedAndMayEnrolAgain(t *testing.T) {
 	if len(r.cut) == 0 || !strings.HasPrefix(r.cut[0], "gw-7w this gateway was revoked") {
 		t.Errorf("cut off %v", r.cut)
 	}
-	_, err := r.Admit(t.Context(), cert)
+	_, err := r.Admit(t.Context(), cert, "192.0.2.1:5000")
 	if refusal, ok := errors.AsType[*link.Refusal](err); !ok || refusal.Reason != link.Revoked || !refusal.Technician {
 		t.Errorf("admitted after it was revoked: %v", err)
 	}
@@ -203,10 +204,10 @@ func TestARevokedGatewayIsCutOffRefusedAndMayEnrolAgain(t *testing.T) {
 	if err := r.Revoke(t.Context(), "gw-9", "anna", "", ""); !errors.Is(err, ErrNotFound) {
 		t.Errorf("revoking nobody: %v", err)
 	}
-	if _, err := r.Admit(t.Context(), r.enrolled()); err != nil {
+	if _, err := r.Admit(t.Context(), r.enrolled(), "192.0.2.1:5000"); err != nil {
 		t.Errorf("enrolled again: %v", err)
 	}
-	if _, err := r.Admit(t.Context(), cert); err == nil {
+	if _, err := r.Admit(t.Context(), cert, "192.0.2.1:5000"); err == nil {
 		t.Error("the revoked certificate is good again")
 	}
 }
@@ -327,6 +328,100 @@ func TestEnrolOverHTTPAnswersWithACertificateOrAProblem(t *testing.T) {
 		if err := json.Unmarshal(bytes.TrimSpace(w.Body.Bytes()), &problem); err != nil || w.Code != want || problem.Status != want || problem.Reason == "" {
 			t.Errorf("%.20q: %d %+v, want %d", body, w.Code, problem, want)
 		}
+	}
+}
+
+// connects is the rows about gateways that were refused, as "who from on why".
+func (r *rig) connects() (out []string) {
+	for _, x := range r.audit {
+		if x.Refused {
+			out = append(out, x.Who+"|"+x.From+"|"+x.On+"|"+x.Why)
+		}
+	}
+	return out
+}
+
+func TestStrangersDoNotFillTheAuditLogAndAreCountedAllTheSame(t *testing.T) {
+	r := newRig(t)
+	r.c.Address = func(s string) string { host, _, _ := strings.Cut(s, ":"); return host }
+	r.now = r.now.Truncate(time.Minute)
+	const addresses, each = 30, 40
+	for a := range addresses {
+		for n := range each {
+			r.Stranger(t.Context(), fmt.Sprintf("192.0.2.%d:%d", a, 5000+n), fmt.Sprintf("name-%d", n), "wrong certificate")
+		}
+	}
+	rows := r.connects()
+	if len(rows) != rowsOfStrangers || rows[0] != "nobody|192.0.2.0|name-0|wrong certificate" || !strings.HasPrefix(rows[rowsOfStranger], "nobody|192.0.2.1|") {
+		t.Fatalf("audited %q", rows)
+	}
+	if n := len(r.strangers.of); n > rowsOfStrangers {
+		t.Errorf("%d addresses are remembered", n)
+	}
+	for range 2 { // the second time has nothing to tell
+		if err := r.tellMore(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rows := r.connects()[rowsOfStrangers:]; len(rows) != 1 || rows[0] != "several|||1180 more refused" {
+		t.Errorf("told of the others as %q", rows)
+	}
+	// The flood goes on: what comes after that row is in the next minute's.
+	r.audit = nil
+	for range 2 {
+		for range each {
+			r.refuse(t.Context(), "192.0.2.1", "t1", http.StatusForbidden, UnknownToken, "no")
+		}
+		if err := r.tellMore(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.pass(time.Minute)
+	}
+	if err := r.tellMore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for _, row := range r.connects() {
+		if strings.HasPrefix(row, "several") {
+			told = append(told, row)
+		}
+	}
+	// 40 in the first minute, whose rows were used up; 35 in the second.
+	if strings.Join(told, " ") != "several|||75 more refused" {
+		t.Errorf("told %q", told)
+	}
+}
+
+func TestAGatewayOfOursIsAuditedWhateverStrangersDo(t *testing.T) {
+	r := newRig(t)
+	r.now = r.now.Truncate(time.Minute)
+	for n := range 100 {
+		r.Stranger(t.Context(), fmt.Sprintf("192.0.2.%d", n), "gw-7w", "wrong certificate")
+	}
+	r.audit = nil
+	for range rowsOfGateway + 1 {
+		r.Refused(t.Context(), "198.51.100.1:5000", "gw-7w", link.Revoked)
+	}
+	if rows := r.connects(); len(rows) != rowsOfGateway || rows[0] != "gateway gw-7w|198.51.100.1:5000|gw-7w|"+link.Revoked {
+		t.Errorf("audited %q", rows)
+	}
+}
+
+func TestARefusalThatCannotBeToldOfIsNotForgotten(t *testing.T) {
+	r := newRig(t)
+	r.more.add(enrolling, 7)
+	audit := r.c.Audit
+	r.c.Audit = func(*store.Tx, Row) error { return errors.New("no disk") }
+	if err := r.tellMore(t.Context()); err == nil {
+		t.Fatal("it was told")
+	}
+	r.c.Audit = audit
+	r.pass(time.Minute)
+	if err := r.tellMore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if rows := r.connects(); len(rows) != 1 || rows[0] != "several|||7 more refused" {
+		t.Errorf("told %q", rows)
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -27,11 +25,8 @@ type enrolRequest struct {
 func (f *Fleet) Handler() http.Handler { return http.HandlerFunc(f.serveEnrol) }
 
 func (f *Fleet) serveEnrol(w http.ResponseWriter, r *http.Request) {
-	from, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		from = r.RemoteAddr
-	}
-	if !f.tries.allow(from, time.UnixMicro(f.c.Now())) {
+	if !f.tries.allow(f.c.Address(r.RemoteAddr), time.UnixMicro(f.c.Now())) {
+		f.more.add(enrolling, 1)
 		w.Header().Set("Retry-After", "60")
 		problem(w, &Refusal{http.StatusTooManyRequests, TooMany, "too many tries: wait a minute"})
 		return
@@ -50,7 +45,7 @@ func (f *Fleet) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		problem(w, &Refusal{http.StatusBadRequest, BadRequest, "the request is not JSON with token and csr"})
 		return
 	}
-	got, err := f.Enrol(r.Context(), ask.Token, ask.CSR, from)
+	got, err := f.Enrol(r.Context(), ask.Token, ask.CSR, r.RemoteAddr)
 	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		problem(w, refusal)
 		return
@@ -72,27 +67,4 @@ func problem(w http.ResponseWriter, r *Refusal) {
 	json.NewEncoder(w).Encode(map[string]any{
 		"type": "about:blank", "title": http.StatusText(r.Status), "status": r.Status, "detail": r.Detail, "reason": r.Reason,
 	})
-}
-
-// tries counts tries a minute, by address and in all. Its memory is bounded by
-// triesOfAll.
-type tries struct {
-	mu     sync.Mutex // guards what follows
-	minute int64
-	all    int
-	of     map[string]int
-}
-
-func (t *tries) allow(from string, now time.Time) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if m := now.Unix() / 60; m != t.minute || t.of == nil {
-		t.minute, t.all, t.of = m, 0, map[string]int{}
-	}
-	if t.all >= triesOfAll || t.of[from] >= triesOfAddress {
-		return false
-	}
-	t.all++
-	t.of[from]++
-	return true
 }

@@ -31,8 +31,9 @@ func (f *Fleet) Begin(ctx context.Context) error {
 	return nil
 }
 
-// Run shows silent gateways as down, and ends the sessions of those that another
-// process revoked, until ctx ends. It returns early only when the store is
+// Run shows silent gateways as down, ends the sessions of those that another
+// process revoked, and tells the audit log of refusals that have no row of their
+// own, until ctx ends. It returns early only when the store is
 // damaged or closed.
 func (f *Fleet) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
@@ -42,7 +43,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		if f.c.Changed != nil {
 			changed = f.c.Changed()
 		}
-		err := errors.Join(f.cutRevoked(ctx), f.lookForSilent(ctx))
+		err := errors.Join(f.cutRevoked(ctx), f.lookForSilent(ctx), f.tellMore(ctx))
 		if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrClosed) {
 			return fmt.Errorf("watch gateways: %w", err)
 		}

@@ -26,6 +26,7 @@ import (
 type Gateway struct {
 	Site, ID string
 	Wards    []string // the only wards that it may speak of
+	From     string   // its network address, for the audit log
 }
 
 // Config joins ingest to the rest of the cloud. All functions but Admit may be
@@ -38,8 +39,8 @@ type Gateway struct {
 type Config struct {
 	Store *store.Store
 
-	// Admit says who shows cert, which TLS has verified. An error that is a
-	// [link.Refusal] is told to the gateway as it is.
+	// Admit says who shows cert, which TLS has verified; ctx has the values of the
+	// request's. An error that is a [link.Refusal] is told to the gateway as it is.
 	Admit func(ctx context.Context, cert *x509.Certificate) (Gateway, error)
 
 	// Alerts takes events in their order. hold: they are records from before

@@ -117,7 +117,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		conn.Close(websocket.StatusPolicyViolation, "speak "+link.Subprotocol)
 		return
 	}
-	newSession(s, conn, g, cert).serve(admitErr)
+	newSession(s, conn, g, cert).serve(context.WithoutCancel(r.Context()), admitErr)
 }
 
 func (s *Server) enter() bool {

@@ -60,8 +60,8 @@ func newSession(s *Server, conn *websocket.Conn, g Gateway, cert *x509.Certifica
 
 // serve is the session's life after the handshake. admitErr is why the gateway
 // is not let in, if it is not.
-func (x *session) serve(admitErr error) {
-	ctx, end := context.WithCancelCause(context.Background())
+func (x *session) serve(ctx context.Context, admitErr error) {
+	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	x.end = end
 	var writer sync.WaitGroup
