@@ -85,6 +85,11 @@ func (p *parts) session(ctx context.Context, g ingest.Gateway, up bool, hello *l
 	}
 	if err != nil && ctx.Err() == nil {
 		p.c.Log.Error("a gateway's link could not be noted", "gateway", g.ID, "error", err)
+		if up {
+			// The fleet does not know this session: its link would stay down for everybody
+			// who looks, and a revocation by the operator would not end it.
+			p.ingest.End(g.ID, "the cloud could not note that this gateway is here")
+		}
 	}
 }
 

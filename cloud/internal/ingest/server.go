@@ -294,6 +294,14 @@ func (s *Server) Disconnect(gateway, reason string) {
 	}
 }
 
+// End ends the gateway's open session, if any: it is told why and comes again
+// soon. It does not wait for that.
+func (s *Server) End(gateway, why string) {
+	if x := s.session(gateway); x != nil {
+		x.refuse(&link.Refusal{Reason: link.Busy, Text: why, RetryAfter: 5e6})
+	}
+}
+
 // Close refuses new sessions, ends those that are open and waits for them.
 func (s *Server) Close() {
 	s.mu.Lock()
