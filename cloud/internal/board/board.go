@@ -112,6 +112,8 @@ func (b *Board) Take(tx *store.Tx, gateway string, wards []string, events []aler
 	return nil
 }
 
+// mayTell says why a gateway may not tell of e. A condition without a ward is
+// refused too: nobody would see it.
 func mayTell(gateway string, wards []string, e alert.Event) error {
 	if err := e.Check(); err != nil {
 		return &Refused{err.Error()}

@@ -168,11 +168,13 @@ func TestAGatewaySpeaksOnlyForItself(t *testing.T) {
 	})
 	r.changes()
 	board, ward, gateway, broken := r.raised(id(1), 1, alert.High), r.raised(id(1), 1, alert.High), r.raised(id(1), 1, alert.High), r.raised(id(1), 0, alert.High)
+	nowhere := r.raised(id(1), 1, alert.High)
+	nowhere.Condition.Ward, nowhere.Condition.Bed = "", ""
 	board.Author = alert.Board
 	ward.Condition.Ward = "8w"
 	gateway.Condition.Gateway = "gw-8w"
 	for name, e := range map[string]alert.Event{
-		"an event of the board's": board, "another ward": ward, "another gateway": gateway, "no number": broken,
+		"an event of the board's": board, "another ward": ward, "no ward": nowhere, "another gateway": gateway, "no number": broken,
 		"another gateway's alert": r.ended(id(9), 2),
 	} {
 		err := r.c.Store.Do(t.Context(), store.Normal, func(tx *store.Tx) error {

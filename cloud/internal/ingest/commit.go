@@ -188,9 +188,6 @@ func (x *session) openRecord(p *parcel, r link.Record) string {
 		if err := json.Unmarshal(r.Payload, &e); err != nil {
 			return "alert event: " + err.Error()
 		}
-		if err := x.checkEvent(e); err != nil {
-			return err.Error()
-		}
 		if !x.folded && r.Seq > x.heldTo {
 			x.since = append(x.since, e.Alert)
 		}
@@ -213,26 +210,4 @@ func (x *session) openRecord(p *parcel, r link.Record) string {
 		return fmt.Sprintf("kind %d is not known in lane %s", r.Kind, p.Lane)
 	}
 	return ""
-}
-
-// checkEvent says whether the gateway may tell of e.
-func (x *session) checkEvent(e alert.Event) error {
-	if err := e.Check(); err != nil {
-		return err
-	}
-	if e.Author != alert.Gateway {
-		return fmt.Errorf("event of alert %s: a gateway does not speak for the %s", e.Alert, e.Author)
-	}
-	c := e.Condition
-	switch {
-	case c == nil:
-		return nil
-	case c.Gateway != x.g.ID && c.Gateway != alert.Unenrolled:
-		return fmt.Errorf("event of alert %s: it is of gateway %q", e.Alert, c.Gateway)
-	case c.Ward == "" && c.Bed == "":
-		return nil // about the gateway itself
-	case !x.mine(c.Ward):
-		return fmt.Errorf("event of alert %s: ward %q is not this gateway's", e.Alert, c.Ward)
-	}
-	return nil
 }

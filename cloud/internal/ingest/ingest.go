@@ -43,7 +43,8 @@ type Config struct {
 	// request's. An error that is a [link.Refusal] is told to the gateway as it is.
 	Admit func(ctx context.Context, cert *x509.Certificate) (Gateway, error)
 
-	// Alerts takes events in their order. hold: they are records from before
+	// Alerts takes events in their order. Whether the gateway may tell of them is
+	// for it to say, by a SetAside. hold: they are records from before
 	// this session; page for nothing yet, until Released.
 	Alerts func(tx *store.Tx, g Gateway, events []alert.Event, hold bool) error
 	Vitals func(tx *store.Tx, g Gateway, s []*linkpb.Summary) error

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -156,7 +157,7 @@ func (r *rig) alerts(tx *store.Tx, g Gateway, events []alert.Event, hold bool) e
 		if err := r.take(tx, g, e.Text, hold); err != nil {
 			return err
 		}
-		if aside != "" && e.Text == aside {
+		if aside != "" && e.Text == aside || !slices.Contains(g.Wards, e.Condition.Ward) {
 			return &SetAside{Reason: "not for this board"}
 		}
 	}
