@@ -313,7 +313,7 @@ func TestALinkLostForLongIsAnAlertInEachWardUntilItIsBack(t *testing.T) {
 	}
 }
 
-func TestARevokedGatewayIsAnAlertInEachWardUntilItIsResolved(t *testing.T) {
+func TestARevokedGatewayIsAnAlertInEachWardUntilItIsResolvedOrConnectedAgain(t *testing.T) {
 	r := newRig(t)
 	r.link(store.LinkDown)
 	r.now += 31 * second
@@ -328,7 +328,7 @@ func TestARevokedGatewayIsAnAlertInEachWardUntilItIsResolved(t *testing.T) {
 	for _, c := range gone() {
 		switch c.Alert.Condition.Rule {
 		case "gateway-revoked":
-			if !c.Page || c.Alert.Phase != alert.Latched || c.Alert.Condition.Priority != alert.Medium || c.Alert.Condition.Kind != alert.Technical {
+			if !c.Page || c.Alert.Phase != alert.Active || c.Alert.Condition.Priority != alert.Medium || c.Alert.Condition.Kind != alert.Technical {
 				t.Errorf("raised %+v", c)
 			}
 			texts[c.Alert.Condition.Text] = c.Alert.ID
@@ -338,7 +338,7 @@ func TestARevokedGatewayIsAnAlertInEachWardUntilItIsResolved(t *testing.T) {
 			}
 		}
 	}
-	seventh, ok := texts["Gateway gw-7w was revoked: Ward 7w is not watched from here by it"]
+	seventh, ok := texts["No alert of 7w comes here: gateway gw-7w was revoked"]
 	if !ok || len(texts) != 2 {
 		t.Fatalf("raised %q, want one in each ward", texts)
 	}
@@ -352,6 +352,17 @@ func TestARevokedGatewayIsAnAlertInEachWardUntilItIsResolved(t *testing.T) {
 	r.sweepNow()
 	if got := r.pages(); got != 0 {
 		t.Errorf("paged %d times after it was resolved", got)
+	}
+	r.link(store.LinkUp)
+	ended := 0
+	for _, c := range r.changes() {
+		if c.Alert.Open() {
+			t.Errorf("connected again, and there still is %+v", c.Alert)
+		}
+		ended++
+	}
+	if ended != 1 {
+		t.Errorf("%d alerts ended when the gateway was connected again, want the other ward's", ended)
 	}
 }
 

@@ -2,6 +2,7 @@ package board
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -28,7 +29,7 @@ var (
 	linkLost   = rule{id: "gateway-link-lost", priority: alert.Medium}
 	unreadable = rule{id: "record-unreadable", priority: alert.Low, latch: true}
 	twoOfOne   = rule{id: "gateway-identity-conflict", priority: alert.Medium, latch: true}
-	revoked    = rule{id: "gateway-revoked", priority: alert.Medium, latch: true}
+	revoked    = rule{id: "gateway-revoked", priority: alert.Medium}
 )
 
 const (
@@ -52,23 +53,36 @@ func (b *Board) Link(tx *store.Tx, gateway string, up bool, since int64) error {
 		if err := tx.StopTimer(timerLink, gateway); err != nil {
 			return err
 		}
-		return b.end(tx, linkLost, gatewaySubject(gateway), "the link is back")
+		return errors.Join(
+			b.end(tx, linkLost, gatewaySubject(gateway), "the link is back"),
+			b.end(tx, revoked, gatewaySubject(gateway), "the gateway is enrolled and connected again"),
+		)
 	}
 	return tx.SetTimer(store.Timer{
 		Kind: timerLink, Subject: gateway, Due: since + LinkLostAfter.Microseconds(), Version: uint64(since),
 	})
 }
 
-// Gone raises an alert in each ward of a gateway that was revoked, since from
-// here nobody watches them by it any more. It stays until somebody resolves it. A
-// lost link of the gateway is an alert no longer.
+// Gone raises an alert in each ward of a gateway that was revoked, since nobody is
+// told of them from here any more. It lasts until the gateway is enrolled and
+// connected again, or somebody resolves it because another serves the ward. A lost
+// link of the gateway is an alert no longer.
 func (b *Board) Gone(tx *store.Tx, gateway string) error {
 	g, err := tx.Gateway(gateway)
 	if err != nil {
 		return err
 	}
 	for _, ward := range g.Wards {
-		text := fmt.Sprintf("Gateway %s was revoked: Ward %s is not watched from here by it", gateway, ward)
+		name := ward
+		if w, err := tx.Ward(ward); err == nil {
+			name = w.Name
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		text := fmt.Sprintf("No alert of %s comes here: gateway %s was revoked", name, gateway)
+		if g.RevokedWhy != "" {
+			text += " (" + g.RevokedWhy + ")"
+		}
 		if err := b.raise(tx, revoked, gatewaySubject(gateway), []string{ward}, text, b.c.Now()); err != nil {
 			return err
 		}
