@@ -249,14 +249,6 @@ func (a *agent) brokerURL() string {
 	return "tcp://" + a.cfg.Broker.Listen
 }
 
-// brokerError is why the broker was lost last, "" when it was not.
-func (a *agent) brokerError() string {
-	if a.in == nil {
-		return ""
-	}
-	return a.in.Status().LastError
-}
-
 // ready tells who asked that messages are taken.
 func (a *agent) ready() {
 	if a.cfg.Ready != nil {
@@ -274,8 +266,8 @@ func (a *agent) intake() (*intake.Intake, error) {
 		WillTopic: local.AgentTopic(a.cfg.Wards[0].ID), WillPayload: local.Will(a.gateway), // a connection has one: other wards see the heartbeat stop
 		Connected: func(yes bool) {
 			a.facts.connected(yes)
-			a.cfg.Log.Info("broker", "connected", yes, "url", a.brokerURL(), "error", a.brokerError())
 			if yes {
+				a.cfg.Log.Info("broker connected", "url", a.brokerURL())
 				a.tell.station.Connected()
 				ready.Do(a.ready)
 			}

@@ -3,8 +3,12 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"wardline/agent/internal/outbox"
@@ -28,6 +32,22 @@ type disk struct {
 
 // errDiskBack ends a run that began without an outbox when there is one.
 var errDiskBack = errors.New("the outbox can be opened again")
+
+// plain is why the disk fails, in a few words for who reads an alert.
+func plain(err error) string {
+	switch {
+	case sqlite.Full(err):
+		return "no space is left; free some"
+	case errors.Is(err, syscall.EROFS) || sqlite.ReadOnly(err):
+		return "it is read-only"
+	case errors.Is(err, fs.ErrPermission):
+		return "the agent's account may not write there"
+	case sqlite.IO(err):
+		return "input/output error"
+	}
+	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' })
+	return fmt.Sprintf("%.120s", lines[len(lines)-1])
+}
 
 // openDisk fails only when a newer version of this program wrote what is there.
 func openDisk(dir string, o outbox.Options) (*disk, error) {

@@ -314,11 +314,11 @@ func (l *loop) failed(now ward.Instant, err error) {
 			maps.Copy(l.untold, u.beds)
 		}
 	}
-	if first || err.Error() != l.failure || l.failures%60 == 0 {
-		l.failure = err.Error()
+	if why := plain(err); first || why != l.failure || l.failures%60 == 0 {
+		l.failure = why
 		l.log.Error("commit failed and is kept", "error", err, "failures", l.failures, "waiting", len(l.units))
 	}
-	l.facts.set("disk_failing", true, err.Error())
+	l.facts.set("disk_failing", true, l.failure)
 }
 
 // show shows beds as they are in the ward, marked not yet durable where something

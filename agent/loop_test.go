@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -510,5 +512,31 @@ func TestAGatewayWhoseClockIsAnHourBehindWatchesAllTheSame(t *testing.T) {
 	}
 	if got := b.open("1"); len(got) != 1 || got[0].Condition.Rule != "hr-extreme-high" {
 		t.Errorf("open at bed 1: %+v, set aside: %v", got, b.source("json").SetAside)
+	}
+}
+
+func TestWhatTheDiskSaysIsPutInAFewWords(t *testing.T) {
+	for want, err := range map[string]error{
+		"no space is left; free some":             fmt.Errorf("make room: %w", errors.Join(syscall.ENOSPC, errors.New("and more"))),
+		"the agent's account may not write there": fs.ErrPermission,
+		"it is read-only":                         fmt.Errorf("open: %w", syscall.EROFS),
+		"the third":                               errors.New("the first\nthe second\nthe third"),
+	} {
+		if got := plain(err); got != want {
+			t.Errorf("%v is put as %q, want %q", err, got, want)
+		}
+	}
+}
+
+func TestATailSaysWhoWithdrewAnAcknowledgementAndNamesAWardPlainly(t *testing.T) {
+	tell := &teller{known: map[alert.ID]known{}}
+	raised := alert.Event{Alert: "a", Type: alert.Raised, Condition: &alert.Condition{Ward: "7w", Priority: alert.Low, Text: "Link lost"}}
+	if l := tell.line(raised); l.Where != "7w" {
+		t.Errorf("the ward is called %q", l.Where)
+	}
+	for by, want := range map[string]string{"nurse": "acknowledgement_withdrawn", "system": "acknowledgement_expired", "": "acknowledgement_expired"} {
+		if l := tell.line(alert.Event{Alert: "a", Type: alert.AckExpired, By: by}); l.What != want {
+			t.Errorf("by %q it is %s, want %s", by, l.What, want)
+		}
 	}
 }

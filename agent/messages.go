@@ -112,5 +112,9 @@ func (l *loop) learn(now ward.Instant) {
 	lost, why := l.link.lost()
 	l.facts.set("link_lost", lost, why)
 	d := l.disk.Stats()
-	l.facts.set("disk_nearly_full", d.Tight || d.Over, fmt.Sprintf("%d of %d MiB used", d.Bytes>>20, d.MaxBytes>>20))
+	full := fmt.Sprintf("%d of %d MiB used", d.Bytes>>20, d.MaxBytes>>20)
+	if d.Tight {
+		full = fmt.Sprintf("%d MiB are free on the file system", d.Free>>20)
+	}
+	l.facts.set("disk_nearly_full", d.Tight || d.Over, full)
 }

@@ -57,7 +57,7 @@ func (l *loop) report(s *control.Status, now ward.Instant) {
 		s.Alerts = append(s.Alerts, alertStatus(a, now.Wall))
 	}
 	if l.retryAt != 0 {
-		s.Trouble = append(s.Trouble, fmt.Sprintf("the disk does not take commits: %d failed so far, %d wait", l.failures, len(l.units)))
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the disk does not take commits (%s): %d failed so far, %d wait", l.failure, l.failures, len(l.units)))
 	}
 }
 
@@ -95,7 +95,7 @@ func (a *agent) brokerStatus(s *control.Status) {
 	if b.Connected {
 		s.Broker.State = "connected"
 	}
-	if b.Twin {
+	if b.Twin && b.LastError != "" { // else it is over
 		s.Trouble = append(s.Trouble, b.LastError)
 	}
 	if len(b.Refused) > 0 {
@@ -140,6 +140,6 @@ func (a *agent) diskStatus(s *control.Status) {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("the outbox was damaged (%s) and put aside as %s; what it still owed the cloud is in it", why, aside))
 	}
 	if err := a.disk.lacks; err != nil {
-		s.Trouble = append(s.Trouble, fmt.Sprintf("the ward is watched, but nothing is kept or sent: %v", err))
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the ward is watched, but nothing is kept or sent: %s", plain(err)))
 	}
 }

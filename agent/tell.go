@@ -56,7 +56,11 @@ func (t *teller) introduce(open []alert.Alert) {
 }
 
 func about(c alert.Condition) known {
-	return known{control.Line{Where: c.Ward + "/" + c.Bed, Text: c.Priority.Marks() + " " + c.Text}, c.Latch}
+	where := c.Ward
+	if c.Bed != "" {
+		where += "/" + c.Bed
+	}
+	return known{control.Line{Where: where, Text: c.Priority.Marks() + " " + c.Text}, c.Latch}
 }
 
 // line is an event in words.
@@ -67,6 +71,9 @@ func (t *teller) line(e alert.Event) control.Line {
 	k := t.known[e.Alert]
 	l := k.line
 	l.At, l.What, l.Alert = e.At, string(e.Type), string(e.Alert)
+	if e.Type == alert.AckExpired && e.By != "" && e.By != "system" {
+		l.What = "acknowledgement_withdrawn"
+	}
 	if e.By != "" {
 		l.Text += ", by " + e.By
 	}

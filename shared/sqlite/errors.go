@@ -32,6 +32,12 @@ func Full(err error) bool {
 		errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
+// IO says whether err means that the disk could not be read or written.
+func IO(err error) bool { return resultCode(err)&0xff == lib.SQLITE_IOERR }
+
+// ReadOnly says whether err means that the file or its file system is read-only.
+func ReadOnly(err error) bool { return resultCode(err)&0xff == lib.SQLITE_READONLY }
+
 // Duplicate says whether err means that a row with the same unique key exists.
 func Duplicate(err error) bool {
 	switch resultCode(err) {

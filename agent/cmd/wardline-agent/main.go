@@ -207,7 +207,9 @@ func tailCommand() *cli.Command {
 				return err
 			}
 			out := tailWriter(os.Stdout, c.Bool("json"))
-			if err := client.Tail(c.Context, out); err != nil {
+			if err := client.Tail(c.Context, out); errors.Is(err, control.ErrStopped) {
+				return err
+			} else if err != nil {
 				return notReached(err)
 			}
 			return nil

@@ -253,6 +253,14 @@ func tailWriter(w io.Writer, asJSON bool) io.Writer {
 	return &lines{to: w}
 }
 
+// instant is a time of day with its zone, and with its date unless that is today's.
+func instant(at, now time.Time) string {
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format("15:04:05.000 MST")
+	}
+	return at.Format("2006-01-02 15:04:05.000 MST")
+}
+
 // lines turns whole JSON lines into words.
 type lines struct {
 	to   io.Writer
@@ -271,7 +279,7 @@ func (l *lines) Write(b []byte) (int, error) {
 		if err := json.Unmarshal([]byte(line), &x); err != nil {
 			return len(b), fmt.Errorf("cannot read what the agent said: %w", err)
 		}
-		if _, err := fmt.Fprintln(l.to, time.UnixMicro(x.At).Format("15:04:05.000"), x.What, printable(x.Where), printable(x.Text)); err != nil {
+		if _, err := fmt.Fprintln(l.to, instant(time.UnixMicro(x.At), time.Now()), strings.ReplaceAll(x.What, "_", " "), printable(x.Where), printable(x.Text)); err != nil {
 			return len(b), err
 		}
 	}

@@ -87,6 +87,9 @@ func listen(path string) (net.Listener, error) {
 	return l, nil
 }
 
+// ErrStopped means that the agent ended while it was listened to.
+var ErrStopped = errors.New("the agent has stopped")
+
 // ErrNotRunning means that no agent answers on the socket.
 var ErrNotRunning = errors.New("no such socket")
 
@@ -129,7 +132,9 @@ func (c *Client) Tail(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	defer body.Close()
-	if _, err := io.Copy(w, body); err != nil && ctx.Err() == nil {
+	if _, err := io.Copy(w, body); errors.Is(err, io.ErrUnexpectedEOF) && ctx.Err() == nil {
+		return ErrStopped
+	} else if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("follow the agent: %w", err)
 	}
 	return nil

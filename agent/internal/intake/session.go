@@ -90,6 +90,9 @@ func (in *Intake) note(err error, twin bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if err != nil {
+		if err.Error() != in.status.LastError {
+			in.c.Log.Warn("no broker", "url", in.c.URL, "error", err)
+		}
 		in.status.LastError = err.Error()
 	}
 	if twin && !in.status.Twin {

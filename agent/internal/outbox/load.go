@@ -208,8 +208,10 @@ type Stats struct {
 	// Over is set when alerts and status alone exceed MaxBytes less what the rest
 	// could give back: a high technical alert is due.
 	Over bool
-	// Tight is set when the file system has less than Reserve free.
+	// Tight is set when the file system has less than Reserve free, and Free is
+	// what it has; 0 when that is not known.
 	Tight bool
+	Free  int64
 }
 
 // LaneStats is one lane of Stats.
@@ -233,7 +235,8 @@ func (o *Outbox) Stats() Stats {
 		st.Lanes = append(st.Lanes, LaneStats{l.state(id), l.last.total - l.gone.total, l.oldest, l.evicted})
 	}
 	st.Over = s.lanes[link.Alerts].bytes()+s.lanes[link.Status].bytes() > o.opt.MaxBytes
-	free, err := o.opt.Free()
-	st.Tight = err == nil && free < o.opt.Reserve
+	if free, err := o.opt.Free(); err == nil {
+		st.Free, st.Tight = free, free < o.opt.Reserve
+	}
 	return st
 }
