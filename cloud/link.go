@@ -28,8 +28,8 @@ func (p *parts) newIngest(ctx context.Context) *ingest.Server {
 			g, err := p.fleet.Admit(ctx, cert, from)
 			return ingest.Gateway{Site: g.Site, ID: g.ID, Wards: g.Wards, From: from}, err
 		},
-		Alerts: func(tx *store.Tx, g ingest.Gateway, events []alert.Event, hold bool) error {
-			err := p.board.Take(tx, g.ID, g.Wards, events, hold)
+		Alerts: func(tx *store.Tx, g ingest.Gateway, events []alert.Event, hold, late bool) error {
+			err := p.board.Take(tx, g.ID, g.Wards, events, hold, late)
 			if refused, ok := errors.AsType[*board.Refused](err); ok {
 				return &ingest.SetAside{Reason: refused.Reason}
 			}

@@ -206,7 +206,7 @@ func TestAScreenThatReconnectsWithItsCursorLosesNothing(t *testing.T) {
 				n := i*100 + j
 				if err := w.board.Take(tx, "gw-7w", []string{"7w"}, []alert.Event{{Alert: alert.ID(want[n]), Author: alert.Gateway, N: 1,
 					Type: alert.Raised, At: night, Condition: &alert.Condition{Gateway: "gw-7w", Ward: "7w", Bed: "12", Rule: "rule",
-						Kind: alert.Technical, Priority: alert.Low, Text: "Lead off", Onset: night + int64(n)}}}, false); err != nil {
+						Kind: alert.Technical, Priority: alert.Low, Text: "Lead off", Onset: night + int64(n)}}}, false, false); err != nil {
 					return err
 				}
 			}

@@ -121,7 +121,7 @@ func (w *world) do(t *testing.T, f func(tx *store.Tx) error) {
 // take folds events that come from a gateway.
 func (w *world) take(t *testing.T, ward string, events ...alert.Event) {
 	t.Helper()
-	w.do(t, func(tx *store.Tx) error { return w.board.Take(tx, "gw-"+ward, []string{ward}, events, false) })
+	w.do(t, func(tx *store.Tx) error { return w.board.Take(tx, "gw-"+ward, []string{ward}, events, false, false) })
 }
 
 // raise makes a gateway raise an alert, and returns its id.

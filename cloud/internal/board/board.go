@@ -76,9 +76,12 @@ func (e *Refused) Error() string { return e.Reason }
 // Take folds events from a gateway's lane, in their order, within the transaction
 // that moves the lane's cursor. It may speak of its own wards only. With hold
 // the events are from before the gateway's session, and an alert that would page
-// waits for [Board.Released], within bounds: see holdFor. A [Refused] means that an event is not for this
+// waits for [Board.Released], within bounds: see holdFor. With late they were sent
+// long after they were observed. An alert that began in events of either sort and
+// has ended when it could first page is history and marked late; one that is still
+// true then is news, however old its records are. A [Refused] means that an event is not for this
 // board to take; nothing of events was then written.
-func (b *Board) Take(tx *store.Tx, gateway string, wards []string, events []alert.Event, hold bool) error {
+func (b *Board) Take(tx *store.Tx, gateway string, wards []string, events []alert.Event, hold, late bool) error {
 	var order []alert.ID
 	byAlert := map[alert.ID][]alert.Event{}
 	for _, e := range events {
@@ -105,7 +108,7 @@ func (b *Board) Take(tx *store.Tx, gateway string, wards []string, events []aler
 		held[i] = a
 	}
 	for i, id := range order {
-		if err := b.fold(tx, &held[i], byAlert[id], hold); err != nil {
+		if err := b.fold(tx, &held[i], byAlert[id], hold, late); err != nil {
 			return err
 		}
 	}
@@ -134,8 +137,9 @@ func mayTell(gateway string, wards []string, e alert.Event) error {
 	return nil
 }
 
-// fold applies one alert's events and writes what follows from them.
-func (b *Board) fold(tx *store.Tx, a *store.Alert, events []alert.Event, hold bool) error {
+// fold applies one alert's events and writes what follows from them. Whether the
+// alert is late is of how it came here: no event of its gateway's says so.
+func (b *Board) fold(tx *store.Tx, a *store.Alert, events []alert.Event, hold, late bool) error {
 	changed := false
 	for _, e := range events {
 		fresh, err := tx.AddEvent(e)
@@ -145,14 +149,20 @@ func (b *Board) fold(tx *store.Tx, a *store.Alert, events []alert.Event, hold bo
 		if !fresh {
 			continue
 		}
+		first := a.Phase == alert.Unknown
 		if a.Alert, err = alert.Apply(a.Alert, e); err != nil {
 			return &Refused{err.Error()}
 		}
+		a.History = a.History || (hold || late) && first && a.Phase != alert.Unknown
 		changed = true
 	}
 	if !changed {
 		return nil
 	}
+	if a.History && a.Phase != alert.Active {
+		a.Late = true // it has ended before anybody here was told that it is true
+	}
+	a.History = a.History && !a.Late && (hold || a.Held)
 	return b.write(tx, a, hold)
 }
 
@@ -180,10 +190,11 @@ func (b *Board) write(tx *store.Tx, a *store.Alert, hold bool) error {
 
 // decidePage says whether an alert pages now, and notes it in the alert. An
 // alert pages when it is open, nobody's acknowledgement or silence holds, and it
-// has not paged at this priority since.
+// has not paged at this priority since. One that is latched is open: it pages also
+// when it is late, because nobody in the ward has resolved it.
 func decidePage(a *store.Alert, now int64, hold bool) bool {
 	wants := a.Open() && !forTheWard(a.Condition) && !answered(a.Alert, now) && a.Condition.Priority > a.Paged
-	a.Held = wants && (hold || a.Held)
+	a.Held = wants && (hold || a.Held) || a.History && a.Open() && !forTheWard(a.Condition)
 	if !wants || a.Held {
 		return false
 	}
@@ -261,7 +272,7 @@ func (b *Board) Released(ctx context.Context, gateway string) error {
 
 // release lets a held alert page, if it still has to.
 func (b *Board) release(tx *store.Tx, a *store.Alert) error {
-	a.Held = false
+	a.Held, a.History = false, false
 	if err := tx.StopTimer(timerHold, string(a.ID)); err != nil {
 		return err
 	}
@@ -335,5 +346,5 @@ func (b *Board) forget(tx *store.Tx, a *store.Alert) error {
 		e.Type, e.By = alert.Resolved, "system"
 		events = append(events, e)
 	}
-	return b.fold(tx, a, events, false)
+	return b.fold(tx, a, events, false, false)
 }

@@ -106,3 +106,95 @@ func TestAHoldThatHasEndedLeavesNoTimer(t *testing.T) {
 		return err
 	})
 }
+
+func TestPromise11WhatBeganAndEndedBeforeItCouldPageIsLateAndWhatIsStillTrueIsNot(t *testing.T) {
+	type want struct {
+		late, open bool
+		pages      int
+	}
+	over := want{late: true}
+	news := want{open: true, pages: 1}
+	released := func(r *rig) { r.Released(r.t.Context(), "gw-7w") }
+	raised := func(r *rig) alert.Event { return r.raised(id(1), 1, alert.High) }
+	latched := func(r *rig) alert.Event { e := raised(r); e.Condition.Latch = true; return e }
+	acked := func(r *rig) alert.Event {
+		return alert.Event{Alert: id(1), Author: alert.Gateway, N: 2, Type: alert.Acknowledged, At: r.now, By: "station-1", Until: r.now + 3600*second}
+	}
+	for name, c := range map[string]struct {
+		tell func(r *rig)
+		want want
+	}{
+		"begun and ended before the session": {func(r *rig) { r.take(true, raised(r), r.ended(id(1), 2)); released(r) }, over},
+		"the same in two batches":            {func(r *rig) { r.take(true, raised(r)); r.take(true, r.ended(id(1), 2)); released(r) }, over},
+		"the same though the ward had acknowledged": {
+			func(r *rig) { r.take(true, raised(r), acked(r)); r.take(true, r.ended(id(1), 3)); released(r) }, over,
+		},
+		"ended while it was held": {func(r *rig) { r.take(true, raised(r)); r.take(false, r.ended(id(1), 2)); released(r) }, over},
+		"ended in the next session, with a torn link between": {
+			func(r *rig) {
+				r.take(true, raised(r))
+				r.session(false)
+				r.session(true)
+				r.take(true, r.ended(id(1), 2))
+				released(r)
+			}, over,
+		},
+		"begun and ended in records that were long under way": {func(r *rig) { r.takeLate(raised(r), r.ended(id(1), 2)) }, over},
+
+		"still true after the fold": {func(r *rig) { r.take(true, raised(r)); released(r) }, news},
+		"ended after it had paged": {
+			func(r *rig) { r.take(true, raised(r)); released(r); r.take(false, r.ended(id(1), 2)) }, want{pages: 1},
+		},
+		"ended in the next session's history, after it had paged": {
+			func(r *rig) { r.take(true, raised(r)); released(r); r.take(true, r.ended(id(1), 2)); released(r) }, want{pages: 1},
+		},
+		"acknowledged in the ward, and ended in the next session's history": {
+			func(r *rig) {
+				r.take(true, raised(r), acked(r))
+				released(r)
+				r.take(true, r.ended(id(1), 3))
+				released(r)
+			}, want{},
+		},
+		"true in records that were long under way": {func(r *rig) { r.takeLate(raised(r)) }, news},
+		"ended in such records, after it had paged": {
+			func(r *rig) { r.takeLate(raised(r)); r.takeLate(r.ended(id(1), 2)) }, want{pages: 1},
+		},
+		"begun and ended at once, live": {func(r *rig) { r.take(false, raised(r), r.ended(id(1), 2)) }, want{}},
+		// It stays until somebody resolves it, which nobody in the ward has done.
+		"latched, and its condition over before the session": {
+			func(r *rig) { r.take(true, latched(r), r.ended(id(1), 2)); released(r) }, want{late: true, open: true, pages: 1},
+		},
+		"latched, over, and resolved in the ward before the session": {
+			func(r *rig) {
+				resolved := alert.Event{Alert: id(1), Author: alert.Gateway, N: 3, Type: alert.Resolved, At: r.now, By: "station-1"}
+				r.take(true, latched(r), r.ended(id(1), 2), resolved)
+				released(r)
+			}, over,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			c.tell(r)
+			var got want
+			for _, x := range r.changes() {
+				if x.Page {
+					got.pages++
+				}
+				got.late, got.open = x.Alert.Late, x.Alert.Open()
+			}
+			if got != c.want {
+				t.Errorf("told %+v, want %+v", got, c.want)
+			}
+			if a := r.alert(id(1)); a.Late != c.want.late || a.Held || a.History {
+				t.Errorf("kept: late %v, held %v, history %v", a.Late, a.Held, a.History)
+			}
+		})
+	}
+}
+
+// takeLate takes events of the session that were sent long after they were observed.
+func (r *rig) takeLate(events ...alert.Event) {
+	r.t.Helper()
+	r.do(func(tx *store.Tx) error { return r.Take(tx, "gw-7w", []string{"7w"}, events, false, true) })
+}

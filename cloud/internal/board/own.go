@@ -146,7 +146,7 @@ func (b *Board) raiseIn(tx *store.Tx, r rule, s alert.Subject, ward, text string
 	if r.latch {
 		events = append(events, alert.Event{Alert: id, Author: alert.Board, N: 2, Type: alert.Ended, At: now, Text: "it happened once"})
 	}
-	return b.fold(tx, &store.Alert{Alert: alert.Alert{ID: id}, Gateway: CloudGateway}, events, false)
+	return b.fold(tx, &store.Alert{Alert: alert.Alert{ID: id}, Gateway: CloudGateway}, events, false, false)
 }
 
 func (b *Board) end(tx *store.Tx, r rule, s alert.Subject, why string) error {
@@ -158,7 +158,7 @@ func (b *Board) end(tx *store.Tx, r rule, s alert.Subject, why string) error {
 		e := alert.Event{
 			Alert: a.ID, Author: alert.Board, N: a.N(alert.Board) + 1, Type: alert.Ended, At: b.c.Now(), Text: why,
 		}
-		if err := b.fold(tx, &a, []alert.Event{e}, false); err != nil {
+		if err := b.fold(tx, &a, []alert.Event{e}, false, false); err != nil {
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ func (r *rig) do(f func(tx *store.Tx) error) {
 
 func (r *rig) take(hold bool, events ...alert.Event) {
 	r.t.Helper()
-	r.do(func(tx *store.Tx) error { return r.Take(tx, "gw-7w", []string{"7w"}, events, hold) })
+	r.do(func(tx *store.Tx) error { return r.Take(tx, "gw-7w", []string{"7w"}, events, hold, false) })
 }
 
 func (r *rig) act(t alert.Type, id alert.ID, text string) (store.Alert, error) {

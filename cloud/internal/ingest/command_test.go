@@ -26,8 +26,8 @@ import (
 func (r *rig) withBoard() *board.Board {
 	b := board.New(board.Config{Store: r.store, Wake: r.server.Wake, Log: slog.New(slog.DiscardHandler)})
 	c := &r.server.c
-	c.Alerts = func(tx *store.Tx, g Gateway, events []alert.Event, hold bool) error {
-		return b.Take(tx, g.ID, g.Wards, events, hold)
+	c.Alerts = func(tx *store.Tx, g Gateway, events []alert.Event, hold, late bool) error {
+		return b.Take(tx, g.ID, g.Wards, events, hold, late)
 	}
 	c.Pending = func(ctx context.Context, gateway string) (out []*linkpb.Command, err error) {
 		list, err := b.Pending(ctx, gateway)

@@ -119,12 +119,12 @@ func (x *session) effect(tx *store.Tx, p *parcel) error {
 		return err
 	}
 	if c.Alerts != nil && len(p.held) > 0 {
-		if err := c.Alerts(tx, x.g, p.held, true); err != nil {
+		if err := c.Alerts(tx, x.g, p.held, true, p.Late); err != nil {
 			return err
 		}
 	}
 	if c.Alerts != nil && len(p.events) > 0 {
-		if err := c.Alerts(tx, x.g, p.events, false); err != nil {
+		if err := c.Alerts(tx, x.g, p.events, false, p.Late); err != nil {
 			return err
 		}
 	}

@@ -45,8 +45,9 @@ type Config struct {
 
 	// Alerts takes events in their order. Whether the gateway may tell of them is
 	// for it to say, by a SetAside. hold: they are records from before
-	// this session; page for nothing yet, until Released.
-	Alerts func(tx *store.Tx, g Gateway, events []alert.Event, hold bool) error
+	// this session; page for nothing yet, until Released. late: they were sent long
+	// after they were observed.
+	Alerts func(tx *store.Tx, g Gateway, events []alert.Event, hold, late bool) error
 	Vitals func(tx *store.Tx, g Gateway, s []*linkpb.Summary) error
 	Hole   func(tx *store.Tx, g Gateway, lane link.Lane, h *linkpb.Hole) error
 

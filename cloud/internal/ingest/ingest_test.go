@@ -454,6 +454,29 @@ func TestASessionThatEndsBeforeAllHasComeForgetsAndReleasesNothing(t *testing.T)
 	})
 }
 
+func TestAlertsAreToldWithWhetherTheyWereSentLate(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		var got []string
+		r.server.c.Alerts = func(_ *store.Tx, _ Gateway, events []alert.Event, hold, late bool) error {
+			for _, e := range events {
+				got = append(got, fmt.Sprintf("%s hold=%v late=%v", e.Text, hold, late))
+			}
+			return nil
+		}
+		p := r.dial(r.identity("gw-7w"))
+		p.send(hello(1, 1, 0))
+		next[*linkpb.Welcome](p)
+		p.batch(link.Alerts, true, event(1, "one"), event(2, "two"))
+		p.batch(link.Alerts, false, event(3, "three"))
+		for next[*linkpb.Ack](p).Through < 3 {
+		}
+		if want := []string{"one hold=true late=true", "two hold=false late=true", "three hold=false late=false"}; !slices.Equal(got, want) {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		p.cut()
+	})
+}
+
 func TestNothingIsReleasedWhenWhatTheGatewayLostCannotBeEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
 		r.server.c.Known = func(context.Context, Gateway, int64, []alert.ID) error { return fmt.Errorf("the disk is full") }

@@ -149,7 +149,7 @@ func (r *rig) admit(ctx context.Context, cert *x509.Certificate) (Gateway, error
 	return Gateway{Site: site, ID: id, Wards: []string{"7w"}}, r.refuse
 }
 
-func (r *rig) alerts(tx *store.Tx, g Gateway, events []alert.Event, hold bool) error {
+func (r *rig) alerts(tx *store.Tx, g Gateway, events []alert.Event, hold, late bool) error {
 	r.mu.Lock()
 	aside, fail := r.aside, r.fail
 	r.mu.Unlock()

@@ -16,6 +16,7 @@ type Alert struct {
 	Version     uint64 // rises by one with every change
 	Paged       alert.Priority
 	Held        bool // its page waits for the end of the gateway's fold
+	History     bool // all of it came as history, and the gateway's fold has not ended
 	ResponseN   uint32
 	AtGatewayN  uint32
 }
@@ -25,7 +26,8 @@ func (a Alert) AtGateway() bool { return a.AtGatewayN >= a.ResponseN }
 
 // alertState is the fold as it is kept, so that a field's name in Go may change.
 type alertState struct {
-	Alert alert.Alert `json:"alert"`
+	Alert   alert.Alert `json:"alert"`
+	History bool        `json:"history,omitempty"`
 }
 
 const alertColumns = `gateway, version, paged, held, response_n, at_gateway_n, state`
@@ -48,13 +50,13 @@ func scanAlert(row scanner) (Alert, error) {
 	if err := json.Unmarshal(state, &kept); err != nil {
 		return a, fmt.Errorf("state of an alert: %w", err)
 	}
-	a.Alert = kept.Alert
+	a.Alert, a.History = kept.Alert, kept.History
 	return a, nil
 }
 
 // PutAlert writes an alert's row whole and raises its version, also in a.
 func (tx *Tx) PutAlert(a *Alert) error {
-	state, err := json.Marshal(alertState{a.Alert})
+	state, err := json.Marshal(alertState{a.Alert, a.History})
 	if err != nil {
 		return err
 	}
