@@ -63,6 +63,7 @@ type parts struct {
 	fleet  *fleet.Fleet
 	ingest *ingest.Server
 	api    *api.Server
+	since  int64 // when it began, µs UTC
 }
 
 // Run runs a cloud until ctx ends, and returns when all of it has ended: nil when
@@ -124,6 +125,7 @@ func run(ctx context.Context, c Config, s *store.Store, ca *pki.CA) error {
 	g.Go(func() error { return p.hub.Run(ctx) })
 	g.Go(func() error { return p.fleet.Run(ctx) })
 	g.Go(func() error { return p.api.Run(ctx) })
+	g.Go(func() error { return p.keepStatus(ctx) })
 	g.Go(func() error { return s.RunRetention(ctx, c.retention(), c.Log) })
 	g.Go(func() error { return s.RunCheckpoints(ctx, c.Log) })
 	g.Go(func() error { return c.keepServer(ctx, ca) })
@@ -163,7 +165,7 @@ func answer(ctx context.Context, ports ...net.Listener) error {
 
 // join makes the parts and ties them to each other.
 func join(ctx context.Context, c Config, s *store.Store, ca *pki.CA, gatewayPort string) *parts {
-	p := &parts{c: c, store: s}
+	p := &parts{c: c, store: s, since: c.Now()}
 	p.access = access.New(access.Config{Store: s, Now: c.Now, Log: c.Log})
 	p.feed = feed.New(s)
 	p.hub = feed.NewHub(func(ward, bed string, on bool) { p.watch(ctx, ward, bed, on) }, c.Now)
@@ -178,7 +180,7 @@ func join(ctx context.Context, c Config, s *store.Store, ca *pki.CA, gatewayPort
 	p.ingest = p.newIngest(ctx)
 	p.api = api.New(api.Config{
 		Store: s, Access: p.access, Board: p.board, Feed: p.feed, Hub: p.hub, Page: dashboard.Files(), Now: c.Now, Log: c.Log,
-		Revoke: p.fleet.Revoke,
+		Revoke: p.fleet.Revoke, Status: p.status,
 	})
 	return p
 }
@@ -217,7 +219,7 @@ func (p *parts) begin(ctx context.Context) error {
 	if password != "" {
 		fmt.Fprintf(p.c.Stdout, "The first administrator is %s, with the password %s\nIt is shown this once. Sign in and make accounts for the others.\n", name, password)
 	}
-	return p.fleet.Begin(ctx)
+	return errors.Join(p.fleet.Begin(ctx), p.noteStatus(ctx))
 }
 
 // gatewayMux is what the gateways' port answers.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,7 +24,7 @@ func TestCommands(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata",
 		Setup: setUp,
-		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"waitup": waitUp},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"waitup": waitUp, "ranhourago": ranHourAgo},
 	})
 }
 
@@ -55,4 +58,15 @@ func waitUp(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("the cloud is not up: %v", err)
 		}
 	}
+}
+
+// ranHourAgo is a cloud that was up for a moment, an hour ago.
+func ranHourAgo(ts *testscript.TestScript, neg bool, args []string) {
+	cfg, err := cloud.Load(ts.MkAbs("cloud.yaml"))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	cfg.Now = func() int64 { return time.Now().Add(-time.Hour).UnixMicro() }
+	cfg.Ready = func(cloud.Addresses) { cancel() }
+	cfg.Log, cfg.Stdout = slog.New(slog.DiscardHandler), io.Discard
+	ts.Check(cloud.Run(ctx, cfg))
 }

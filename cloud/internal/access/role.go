@@ -28,6 +28,7 @@ const (
 	GatewaysManage Permission = "gateways.manage" // revoke
 	PeopleManage   Permission = "people.manage"   // accounts and other people's sessions
 	AuditRead      Permission = "audit.read"
+	StatusRead     Permission = "status.read" // how the cloud itself is
 )
 
 // An administrator keeps accounts and gateways of the whole site, and sees
@@ -36,8 +37,8 @@ var allows = map[Role][]Permission{
 	Viewer:        {PatientsRead, GatewaysRead},
 	Clinician:     {PatientsRead, AlertsAct, GatewaysRead},
 	Lead:          {PatientsRead, AlertsAct, GatewaysRead},
-	Technician:    {GatewaysRead},
-	Administrator: {PatientsRead, GatewaysRead, GatewaysManage, PeopleManage, AuditRead},
+	Technician:    {GatewaysRead, StatusRead},
+	Administrator: {PatientsRead, GatewaysRead, GatewaysManage, PeopleManage, AuditRead, StatusRead},
 }
 
 // Valid reports whether r is one of the five.
@@ -45,7 +46,7 @@ func (r Role) Valid() bool { return allows[r] != nil }
 
 // Anywhere reports whether a person of this role has p without regard to wards.
 func (r Role) Anywhere(p Permission) bool {
-	return p == PeopleManage || p == AuditRead || r == Administrator && (p == GatewaysRead || p == GatewaysManage)
+	return p == PeopleManage || p == AuditRead || p == StatusRead || r == Administrator && (p == GatewaysRead || p == GatewaysManage)
 }
 
 // Every is the ward of a person who is limited to none.
@@ -91,5 +92,5 @@ func (p Person) May(x Permission, ward string) error {
 
 var inWords = map[Permission]string{
 	PatientsRead: "see patients' data", AlertsAct: "answer alerts", GatewaysRead: "see gateways",
-	GatewaysManage: "manage gateways", PeopleManage: "manage people", AuditRead: "read the audit log",
+	GatewaysManage: "manage gateways", PeopleManage: "manage people", AuditRead: "read the audit log", StatusRead: "see how the cloud is",
 }

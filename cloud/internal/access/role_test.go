@@ -6,7 +6,7 @@ import (
 )
 
 func TestARoleAllowsWhatItSaysInItsWardsOnly(t *testing.T) {
-	all := []Permission{PatientsRead, AlertsAct, GatewaysRead, GatewaysManage, PeopleManage, AuditRead}
+	all := []Permission{PatientsRead, AlertsAct, GatewaysRead, GatewaysManage, PeopleManage, AuditRead, StatusRead}
 	for _, c := range []struct {
 		role            Role
 		wards           []string
@@ -15,11 +15,11 @@ func TestARoleAllowsWhatItSaysInItsWardsOnly(t *testing.T) {
 		{Viewer, []string{"7w"}, []Permission{PatientsRead, GatewaysRead}, nil},
 		{Clinician, []string{"7w"}, []Permission{PatientsRead, AlertsAct, GatewaysRead}, nil},
 		{Lead, []string{"*"}, []Permission{PatientsRead, AlertsAct, GatewaysRead}, []Permission{PatientsRead, AlertsAct, GatewaysRead}},
-		{Technician, []string{"7w"}, []Permission{GatewaysRead}, nil},
-		{Administrator, nil, []Permission{GatewaysRead, GatewaysManage, PeopleManage, AuditRead},
-			[]Permission{GatewaysRead, GatewaysManage, PeopleManage, AuditRead}},
-		{Administrator, []string{"7w"}, []Permission{PatientsRead, GatewaysRead, GatewaysManage, PeopleManage, AuditRead},
-			[]Permission{GatewaysRead, GatewaysManage, PeopleManage, AuditRead}},
+		{Technician, []string{"7w"}, []Permission{GatewaysRead, StatusRead}, []Permission{StatusRead}},
+		{Administrator, nil, []Permission{GatewaysRead, GatewaysManage, PeopleManage, AuditRead, StatusRead},
+			[]Permission{GatewaysRead, GatewaysManage, PeopleManage, AuditRead, StatusRead}},
+		{Administrator, []string{"7w"}, []Permission{PatientsRead, GatewaysRead, GatewaysManage, PeopleManage, AuditRead, StatusRead},
+			[]Permission{GatewaysRead, GatewaysManage, PeopleManage, AuditRead, StatusRead}},
 		{"", []string{"*"}, nil, nil},
 	} {
 		p := Person{Role: c.role, Wards: c.wards}

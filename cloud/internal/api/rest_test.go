@@ -126,6 +126,7 @@ func TestEveryEndpointAsksForRoleAndWard(t *testing.T) {
 		{"POST", "/api/v1/gateways/gw-7w/revoke", "{}", "401 403 403 403 403 200"},
 		{"GET", "/api/v1/audit", "", "401 403 403 403 403 200"},
 		{"GET", "/api/v1/audit/verification", "", "401 403 403 403 403 200"},
+		{"GET", "/api/v1/status", "", "401 403 403 403 200 200"},
 		{"GET", "/api/v1/people", "", "401 403 403 403 403 200"},
 		{"POST", "/api/v1/people", `{"name":"new","role":"viewer","wards":["7w"],"password":"` + password + `"}`, "401 403 403 403 403 201"},
 		{"POST", "/api/v1/people/new/disable", "", "401 403 403 403 403 204"},

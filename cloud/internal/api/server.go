@@ -38,6 +38,8 @@ type Config struct {
 	// where in the same transaction. Its error wraps [store.ErrNotFound] for a
 	// gateway that is not known.
 	Revoke func(ctx context.Context, gateway, by, from, why string) error
+	// Status looks how the cloud is.
+	Status func(ctx context.Context) (Status, error)
 	Page   fs.FS        // the built page; nil serves none
 	Now    func() int64 // µs UTC; nil means the system's
 	Log    *slog.Logger // nil means the default
@@ -69,6 +71,7 @@ func New(c Config) *Server {
 	s.alerts()
 	s.gateways()
 	s.audit()
+	s.status()
 	s.describeLive()
 	mux.HandleFunc("GET /api/v1/live", s.live.serve)
 	mux.HandleFunc("GET /healthz", s.healthz)

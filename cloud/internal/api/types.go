@@ -9,7 +9,7 @@ type Person struct {
 	Display string   `json:"display" doc:"The name that others see"`
 	Role    string   `json:"role" enum:"viewer,clinician,lead,technician,administrator"`
 	Wards   []string `json:"wards" doc:"The wards that the person is limited to; * is every ward"`
-	May     []string `json:"may" doc:"Permissions: patients.read, alerts.act, gateways.read, gateways.manage, people.manage, audit.read"`
+	May     []string `json:"may" doc:"Permissions: patients.read, alerts.act, gateways.read, gateways.manage, people.manage, audit.read, status.read"`
 	Until   int64    `json:"until" doc:"When the session ends whatever happens"`
 }
 

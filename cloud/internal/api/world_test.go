@@ -64,7 +64,8 @@ func openWith(t *testing.T, b bounds) *world {
 		return w.access.Audit(tx, access.Row{Who: r.Who, From: r.From, What: r.What, On: r.On, Outcome: access.Done, Why: r.Why})
 	}})
 	s := New(Config{Store: w.store, Access: w.access, Board: w.board, Feed: feed.New(w.store), Hub: w.hub, Now: w.now,
-		Revoke: gateways.Revoke, Page: fstest.MapFS{
+		Revoke: gateways.Revoke,
+		Status: func(context.Context) (Status, error) { return Status{At: w.now()}, nil }, Page: fstest.MapFS{
 			"index.html":    {Data: []byte("<!doctype html><title>Wardline</title>")},
 			"assets/app.js": {Data: []byte(strings.Repeat("export {}\n", 100))},
 		}})
