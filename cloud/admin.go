@@ -166,6 +166,35 @@ func (a *Admin) SetPassword(ctx context.Context, name, password string) error {
 // PasswordRule says how long a password is, in words.
 var PasswordRule = fmt.Sprintf("%d to %d characters", access.MinPassword, access.MaxPassword)
 
+// AuditHead is the place to which an audit log was found whole.
+type AuditHead struct {
+	Rows int64  `json:"rows"` // that were looked at
+	Seq  int64  `json:"seq"`
+	Hash string `json:"hash"`
+}
+
+// AuditBroken means that the audit log is not what was written.
+type AuditBroken = access.Broken
+
+// verifyTold is after how many rows VerifyAudit says how far it is.
+const verifyTold = 100_000
+
+// VerifyAudit walks the audit log after from, which was found before (zero = from
+// the beginning), to its end, and audits that. It calls told now and then, and fails
+// with [*AuditBroken] at the first row that is wrong; the head is then the row before.
+func (a *Admin) VerifyAudit(ctx context.Context, from AuditHead, told func(AuditHead)) (AuditHead, error) {
+	head, more := AuditHead{Seq: from.Seq, Hash: from.Hash}, true
+	for more {
+		at, err := a.access.Verify(ctx, access.Head{Seq: head.Seq, Hash: head.Hash}, verifyTold)
+		head, more = AuditHead{Rows: head.Rows + at.Rows, Seq: at.Seq, Hash: at.Hash}, at.More
+		if err != nil {
+			return head, audited(ctx, a.access, "verify audit", "", err)
+		}
+		told(head)
+	}
+	return head, audited(ctx, a.access, "verify audit", "", nil)
+}
+
 // Migrate brings the database forward and says from which schema to which.
 func Migrate(c Config) (from, to int, err error) {
 	if err := Found(c); err != nil {
@@ -182,12 +211,12 @@ func Migrate(c Config) (from, to int, err error) {
 // exist, and audits that: a copy holds patients' data. The built-in CA is not in
 // it: copy ca.pem and ca-key.pem beside it.
 func (a *Admin) Backup(ctx context.Context, c Config, dest string) error {
-	return audited(ctx, a.access, "back up database", dest, store.Backup(ctx, c.Database(), dest))
+	return audited(ctx, a.access, "back up database", filepath.Base(dest), store.Backup(ctx, c.Database(), dest))
 }
 
 // audited writes down how what an operator did went, and passes its error on.
 func audited(ctx context.Context, a *access.Access, what, on string, err error) error {
-	row := access.Row{Who: Operator, What: what, On: filepath.Base(on), Outcome: access.Done}
+	row := access.Row{Who: Operator, What: what, On: on, Outcome: access.Done}
 	if err != nil {
 		row.Outcome, row.Why = access.Failed, err.Error()
 	}
@@ -217,7 +246,7 @@ func restore(ctx context.Context, c Config, backup string) error {
 		return err
 	}
 	a := access.New(access.Config{Store: s, Now: c.Now, Log: c.Log})
-	return errors.Join(audited(ctx, a, "restore database", backup, nil), s.Close())
+	return errors.Join(audited(ctx, a, "restore database", filepath.Base(backup), nil), s.Close())
 }
 
 // NewCA makes a CA for a database whose own was lost for good, and audits that:

@@ -65,7 +65,7 @@ func app() *cli.App {
 		Action:         groupAction,
 		OnUsageError:   usageError,
 		Commands: []*cli.Command{
-			serveCommand(), statusCommand(), checkConfigCommand(), gatewayCommand(), userCommand(),
+			serveCommand(), statusCommand(), checkConfigCommand(), gatewayCommand(), userCommand(), auditCommand(),
 			migrateCommand(), backupCommand(), restoreCommand(), newCACommand(), versionCommand(),
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"wardline/cloud/internal/store"
 )
@@ -97,9 +98,10 @@ func chain(previous []byte, r store.AuditRow) []byte {
 // Head is the place to which a log was found whole. Written down outside of the
 // database, it also shows rows that were taken from the end later on.
 type Head struct {
-	Rows int64
+	Rows int64 // that were looked at
 	Seq  int64
 	Hash string // hexadecimal
+	More bool   // there may be rows after it
 }
 
 // Broken means that the log is not what was written.
@@ -107,20 +109,33 @@ type Broken struct{ text string }
 
 func (e *Broken) Error() string { return "audit log: " + e.text }
 
-// Verify walks the log and fails with [*Broken] at the first row that was changed,
-// put in, taken out or moved; the head is then the row before. Rows before the first that is kept (retention takes them
-// away in order) cannot be missed.
-func (a *Access) Verify(ctx context.Context) (Head, error) {
-	var head Head
-	var last store.AuditRow
+// verifyStep is how many rows are read at a time, so that no reader holds the
+// write-ahead log back for long.
+const verifyStep = 1000
+
+// Verify walks the log after from, whose Seq and Hash are of a head that was found
+// before (zero = from the beginning), for at most limit rows (0 = to the end). It
+// fails with [*Broken] at the first row that was changed, put in, taken out or
+// moved, from's own among them; the head is then the row before. Rows before the
+// first that is kept (retention takes them away in order) cannot be missed.
+func (a *Access) Verify(ctx context.Context, from Head, limit int64) (Head, error) {
+	head := Head{Seq: from.Seq, Hash: from.Hash}
+	last, err := a.rowOf(ctx, from)
+	if err != nil {
+		return head, err
+	}
 	for {
-		var rows []store.AuditRow
-		err := a.store.View(ctx, func(tx *store.Tx) (err error) {
-			rows, err = tx.AuditAfter(last.Seq, 1000)
-			return err
-		})
+		step := int64(verifyStep)
+		if limit > 0 {
+			step = min(step, limit-head.Rows)
+		}
+		if step == 0 {
+			head.More = true
+			return head, nil
+		}
+		rows, err := a.auditAfter(ctx, last.Seq, int(step))
 		if err != nil {
-			return head, fmt.Errorf("verify the audit log: %w", err)
+			return head, err
 		}
 		if len(rows) == 0 {
 			return head, nil
@@ -133,6 +148,34 @@ func (a *Access) Verify(ctx context.Context) (Head, error) {
 			head = Head{Rows: head.Rows + 1, Seq: r.Seq, Hash: hex.EncodeToString(r.Hash)}
 		}
 	}
+}
+
+// rowOf finds the row of a head that was found before.
+func (a *Access) rowOf(ctx context.Context, head Head) (store.AuditRow, error) {
+	if head.Seq == 0 {
+		return store.AuditRow{}, nil
+	}
+	rows, err := a.auditAfter(ctx, head.Seq-1, 1)
+	switch {
+	case err != nil:
+		return store.AuditRow{}, err
+	case len(rows) == 0 || rows[0].Seq != head.Seq:
+		return store.AuditRow{}, &Broken{fmt.Sprintf("row %d, from which to go on, is not there", head.Seq)}
+	case hex.EncodeToString(rows[0].Hash) != strings.ToLower(head.Hash):
+		return store.AuditRow{}, &Broken{fmt.Sprintf("row %d, from which to go on, does not have that hash", head.Seq)}
+	}
+	return rows[0], nil
+}
+
+func (a *Access) auditAfter(ctx context.Context, seq int64, limit int) (rows []store.AuditRow, err error) {
+	err = a.store.View(ctx, func(tx *store.Tx) error {
+		rows, err = tx.AuditAfter(seq, limit)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("verify the audit log: %w", err)
+	}
+	return rows, nil
 }
 
 func follows(last, r store.AuditRow) error {

@@ -26,14 +26,14 @@ func TestAChangeInTheMiddleOfTheLogShows(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			head, err := w.Verify(t.Context())
+			head, err := w.Verify(t.Context(), Head{}, 0)
 			if err != nil || head.Rows != 10 || head.Seq != 10 || len(head.Hash) != 64 {
 				t.Fatalf("before: %+v, %v", head, err)
 			}
 			if err := w.store.Do(t.Context(), store.Normal, func(tx *store.Tx) error { _, err := tx.Exec(tamper); return err }); err != nil {
 				t.Fatal(err)
 			}
-			if head, err := w.Verify(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "audit log:") {
+			if head, err := w.Verify(t.Context(), Head{}, 0); err == nil || !strings.HasPrefix(err.Error(), "audit log:") {
 				t.Errorf("after: %+v, %v", head, err)
 			}
 		})
@@ -51,7 +51,7 @@ func TestTheLogIsStillWholeWhenRetentionTookItsBeginning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if head, err := w.Verify(t.Context()); err != nil || head.Rows != 3 {
+	if head, err := w.Verify(t.Context(), Head{}, 0); err != nil || head.Rows != 3 {
 		t.Errorf("%+v, %v", head, err)
 	}
 }
@@ -71,7 +71,52 @@ func TestARowWhoseTransactionFailsIsNotInTheLog(t *testing.T) {
 	if err := w.Record(t.Context(), Row{Who: "b", What: "read alerts", Outcome: Done}); err != nil {
 		t.Fatal(err)
 	}
-	if head, err := w.Verify(t.Context()); err != nil || head.Rows != 1 {
+	if head, err := w.Verify(t.Context(), Head{}, 0); err != nil || head.Rows != 1 {
 		t.Errorf("%+v, %v", head, err)
+	}
+}
+
+func TestTheLogIsVerifiedInPagesFromAHeadThatIsHeld(t *testing.T) {
+	w := open(t)
+	for range 25 {
+		if err := w.Record(t.Context(), Row{Who: "a", What: "read alerts", Outcome: Done}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole, err := w.Verify(t.Context(), Head{}, 0)
+	if err != nil || whole.Rows != 25 || whole.More {
+		t.Fatalf("the whole: %+v, %v", whole, err)
+	}
+	var head Head
+	for i, want := range []Head{{Rows: 10, Seq: 10, More: true}, {Rows: 10, Seq: 20, More: true}, {Rows: 5, Seq: 25}} {
+		if head, err = w.Verify(t.Context(), head, 10); err != nil {
+			t.Fatal(err)
+		}
+		want.Hash = head.Hash
+		if head != want {
+			t.Errorf("page %d is %+v, want %+v", i, head, want)
+		}
+	}
+	if head.Hash != whole.Hash {
+		t.Errorf("pages end with %s, the whole with %s", head.Hash, whole.Hash)
+	}
+	if at, err := w.Verify(t.Context(), head, 10); err != nil || at.Rows != 0 || at.Seq != 25 || at.More {
+		t.Errorf("after the end: %+v, %v", at, err)
+	}
+
+	other := head
+	other.Hash = strings.Repeat("0", 64)
+	for name, held := range map[string]Head{"another hash": other, "a row that never was": {Seq: 26, Hash: head.Hash}} {
+		if _, err := w.Verify(t.Context(), held, 10); err == nil || !strings.HasPrefix(err.Error(), "audit log:") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What nobody sees who only walks the chain: the end is gone.
+	err = w.store.Do(t.Context(), store.Normal, func(tx *store.Tx) error { _, err := tx.Exec(`DELETE FROM audit WHERE seq > 20`); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.Verify(t.Context(), head, 0); err == nil {
+		t.Errorf("rows were taken from the end: %+v", got)
 	}
 }

@@ -159,7 +159,7 @@ func TestEveryEndpointAsksForRoleAndWard(t *testing.T) {
 	w.wantAudited(t, 1, "viewer|trend|1|5e|refused|other_ward")
 	w.wantAudited(t, 1, "viewer|trend|12|7w|done|")
 	w.wantAudited(t, 1, "administrator|revoke gateway|gw-7w||done|revoked by administrator")
-	if head, err := w.access.Verify(t.Context()); err != nil || head.Rows < 40 {
+	if head, err := w.access.Verify(t.Context(), access.Head{}, 0); err != nil || head.Rows < 40 {
 		t.Errorf("the log: %+v, %v", head, err)
 	}
 }
@@ -490,6 +490,29 @@ func TestSessionsAreListedAndEndedByTheirOwner(t *testing.T) {
 	}
 	wantProblem(t, second.get("/api/v1/session"), 401, "session_over")
 	decoded[Person](t, first.get("/api/v1/session"))
+}
+
+func TestALongAuditLogIsVerifiedInPages(t *testing.T) {
+	w := open(t)
+	a := w.as(t, "administrator")
+	w.api.verifyRows = 4
+	path, pages, seq := "/api/v1/audit/verification", 0, int64(0)
+	for more := true; more; pages++ {
+		v := decoded[Verification](t, a.get(path))
+		if !v.Whole || v.Rows > 4 || v.Seq != seq+v.Rows || pages > 50 {
+			t.Fatalf("page %d: %+v", pages, v)
+		}
+		seq, more = v.Seq, v.Next != 0
+		path = fmt.Sprintf("/api/v1/audit/verification?after=%d&hash=%s", v.Next, v.Hash)
+	}
+	if pages < 2 {
+		t.Errorf("%d pages", pages)
+	}
+	v := decoded[Verification](t, a.get(fmt.Sprintf("/api/v1/audit/verification?after=3&hash=%064d", 0)))
+	if v.Whole || v.Rows != 0 || !strings.Contains(v.Why, "row 3") {
+		t.Errorf("from another hash: %+v", v)
+	}
+	wantProblem(t, a.get("/api/v1/audit/verification?after=3&hash=none"), 422, "invalid")
 }
 
 func TestAChangedAuditLogIsToldWhereItBreaks(t *testing.T) {

@@ -25,6 +25,7 @@ const (
 	maxBody     = 16 << 10         // bytes
 	bodyTime    = 5 * time.Second  // for a body to arrive
 	requestTime = 20 * time.Second // for an answer
+	verifyRows  = 50_000           // of the audit log that one answer looks at; some 10 µs each
 )
 
 // Config joins the API to what it shows and to where acts end.
@@ -51,6 +52,8 @@ type Server struct {
 	api  huma.API
 	http http.Handler
 	live *live
+
+	verifyRows int64 // tests shorten it
 }
 
 // New makes a server. It answers at once; live values flow while [Server.Run] runs.
@@ -61,7 +64,7 @@ func New(c Config) *Server {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Server{c: c}
+	s := &Server{c: c, verifyRows: verifyRows}
 	s.live = newLive(s)
 	mux := http.NewServeMux()
 	s.api = humago.New(mux, describe())

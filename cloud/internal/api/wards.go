@@ -34,11 +34,12 @@ type AuditPage struct {
 
 // Verification is how far the audit log is whole.
 type Verification struct {
-	Whole bool   `json:"whole"`
-	Rows  int64  `json:"rows" doc:"Rows that were found whole"`
+	Whole bool   `json:"whole" doc:"Nothing that was looked at is wrong: the log is whole when next is 0 too"`
+	Rows  int64  `json:"rows" doc:"Rows that were looked at and found whole"`
 	Seq   int64  `json:"seq" doc:"Of the last of them"`
 	Hash  string `json:"hash" doc:"Of the last of them"`
-	Why   string `json:"why" doc:"What is wrong with the next row; empty when the log is whole"`
+	Next  int64  `json:"next" doc:"Send it as after, with hash, to go on; 0 when there is no more"`
+	Why   string `json:"why" doc:"What is wrong with the next row; empty when nothing is"`
 }
 
 func newWard(w store.Ward) Ward {
@@ -143,11 +144,18 @@ func (s *Server) revoke(ctx context.Context, c caller, in *struct {
 func (s *Server) audit() {
 	operation(s, huma.Operation{OperationID: "verify_audit", Method: http.MethodGet, Path: "/api/v1/audit/verification",
 		Summary: "Whether the audit log is whole",
-		Description: "Walks the chain of hashes. The last row's hash, kept elsewhere, also shows later on that no row was taken from " +
-			"the end."}, access.AuditRead,
-		func(ctx context.Context, c caller, _ *struct{}) (*body[Verification], error) {
-			head, err := s.c.Access.Verify(ctx)
+		Description: "Walks the chain of hashes, a page at a time: send `next` as `after`, with `hash`, until it is 0. The last " +
+			"row's seq and hash, kept elsewhere and sent as `after` and `hash`, also show later on that no row was taken from the end, " +
+			"and spare the walk to there."}, access.AuditRead,
+		func(ctx context.Context, c caller, in *struct {
+			After int64  `query:"after" minimum:"0" doc:"The seq of a row that was found whole before"`
+			Hash  string `query:"hash" pattern:"^([0-9a-f]{64})?$" doc:"Of that row"`
+		}) (*body[Verification], error) {
+			head, err := s.c.Access.Verify(ctx, access.Head{Seq: in.After, Hash: in.Hash}, s.verifyRows)
 			out := Verification{Whole: true, Rows: head.Rows, Seq: head.Seq, Hash: head.Hash}
+			if head.More {
+				out.Next = head.Seq
+			}
 			row := c.row("verify_audit", "", "")
 			if broken, ok := errors.AsType[*access.Broken](err); ok {
 				out.Whole, out.Why, err = false, broken.Error(), nil
