@@ -113,6 +113,7 @@ type Account struct {
 	Role     string   `json:"role"`
 	Wards    []string `json:"wards"`
 	Disabled bool     `json:"disabled"`
+	Locked   int64    `json:"locked_until"` // by too many wrong passwords, µs UTC; 0 = not
 }
 
 // AddAccount makes an account.
@@ -127,7 +128,7 @@ func (a *Admin) Accounts(ctx context.Context) ([]Account, error) {
 	out := make([]Account, 0, len(list))
 	for _, x := range list {
 		out = append(out, Account{
-			Name: x.Name, Display: x.Display, Role: string(x.Role), Wards: append([]string{}, x.Wards...), Disabled: x.Disabled,
+			Name: x.Name, Display: x.Display, Role: string(x.Role), Wards: append([]string{}, x.Wards...), Disabled: x.Disabled, Locked: x.Locked,
 		})
 	}
 	return out, err

@@ -217,7 +217,7 @@ func (p *parts) begin(ctx context.Context) error {
 		return err
 	}
 	if password != "" {
-		fmt.Fprintf(p.c.Stdout, "The first administrator is %s, with the password %s\nIt is shown this once. Sign in and make accounts for the others.\n", name, password)
+		fmt.Fprintf(p.c.Stdout, "The first administrator is %s, with the password %s\nIt is shown this once. Make accounts for the others: wardline-cloud user add --help\n", name, password)
 	}
 	return errors.Join(p.fleet.Begin(ctx), p.noteStatus(ctx))
 }

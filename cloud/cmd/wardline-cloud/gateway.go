@@ -76,13 +76,13 @@ func gatewayListCommand() *cli.Command {
 
 func printGateways(list []cloud.Gateway) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(w, "GATEWAY\tWARDS\tLINK\tSINCE\tSOFTWARE")
+	fmt.Fprintln(w, "GATEWAY\tWARDS\tLINK\tSINCE\tSOFTWARE\tWHY")
 	for _, g := range list {
 		link, since := g.Link, g.Since
 		if g.Revoked > 0 {
 			link, since = "revoked", g.Revoked
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", g.ID, strings.Join(g.Wards, " "), link, instant(since), g.Software)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, strings.Join(g.Wards, " "), link, instant(since), g.Software, g.Why)
 	}
 	return w.Flush()
 }

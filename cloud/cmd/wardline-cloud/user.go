@@ -119,8 +119,11 @@ func userListCommand() *cli.Command {
 				fmt.Fprintln(w, "NAME\tROLE\tWARDS\tSTATE")
 				for _, x := range list {
 					state := "may sign in"
-					if x.Disabled {
+					switch {
+					case x.Disabled:
 						state = "disabled"
+					case x.Locked != 0:
+						state = "locked until " + instant(x.Locked) + ": wrong passwords"
 					}
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", x.Name, x.Role, strings.Join(x.Wards, " "), state)
 				}

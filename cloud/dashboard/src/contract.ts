@@ -107,6 +107,7 @@ export interface Gateway {
   wards: string[] | null;
   link: "up" | "down" | "never";
   since: Micros;
+  why: string; // why there is no link; "refused: …" while the cloud sends the gateway away
   software: string;
   revoked: boolean;
   pending: number;

@@ -149,6 +149,10 @@ func TestFiveWrongPasswordsLockTheAccountForAQuarterOfAnHour(t *testing.T) {
 			if r.Until != start+lockFor {
 				t.Errorf("locked until %d, want %d", r.Until, start+lockFor)
 			}
+			list, err := w.Accounts(t.Context())
+			if want := map[bool]int64{true: start + lockFor}[name == "a.meyer"]; err != nil || len(list) != 1 || list[0].Locked != want {
+				t.Errorf("the list says %+v, %v, want a lock until %d", list, err, want)
+			}
 			for range 3 { // the right password, and from elsewhere
 				_, _, err = w.SignIn(t.Context(), name, password, From{Address: "198.51.100.1"})
 				wantReason(t, err, Locked)

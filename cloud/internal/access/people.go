@@ -23,6 +23,7 @@ type Account struct {
 	Wards    []string // ids, or Every alone
 	Disabled bool
 	Made     int64 // µs UTC
+	Locked   int64 // until when too many wrong passwords keep it out, µs UTC; 0 = not. Of Accounts alone
 }
 
 var (
@@ -133,8 +134,17 @@ func (a *Access) Accounts(ctx context.Context) ([]Account, error) {
 	var out []Account
 	err := a.store.View(ctx, func(tx *store.Tx) error {
 		rows, err := tx.People()
+		now := a.now()
 		for _, p := range rows {
-			out = append(out, accountOf(p))
+			x := accountOf(p)
+			failures, err := tx.SignInFailures(p.Name, lockAfter)
+			if err != nil {
+				return err
+			}
+			if until := lockedUntil(failures, lockAfter); now < until {
+				x.Locked = until
+			}
+			out = append(out, x)
 		}
 		return err
 	})

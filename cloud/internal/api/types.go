@@ -110,6 +110,7 @@ type Gateway struct {
 	Wards    []string `json:"wards"`
 	Link     string   `json:"link" enum:"up,down,never"`
 	Since    int64    `json:"since" doc:"When the link became so; 0 = never"`
+	Why      string   `json:"why" doc:"Why there is no link, in words; 'refused: …' while the cloud itself sends the gateway away"`
 	Software string   `json:"software"`
 	Revoked  bool     `json:"revoked"`
 	Pending  int      `json:"pending" doc:"Commands that the gateway has not confirmed"`

@@ -56,7 +56,7 @@ func newWard(w store.Ward) Ward {
 
 func newGateway(g store.Gateway) Gateway {
 	return Gateway{ID: g.ID, Site: g.Site, Wards: append([]string{}, g.Wards...), Link: g.Link, Since: g.LinkSince,
-		Software: g.Software, Revoked: g.RevokedAt != 0, Pending: g.Pending}
+		Why: g.LinkWhy, Software: g.Software, Revoked: g.RevokedAt != 0, Pending: g.Pending}
 }
 
 func (s *Server) wards() {

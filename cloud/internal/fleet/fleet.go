@@ -164,6 +164,27 @@ const (
 func (f *Fleet) Refused(ctx context.Context, from, gateway, why string) {
 	r := Row{Who: "gateway " + gateway, From: f.c.Address(from), What: connecting, On: gateway, Why: why}
 	f.audited(ctx, f.refused(ctx, &f.gateways, gateway, r))
+	f.audited(ctx, f.sentAway(ctx, gateway, "refused: "+why))
+}
+
+// sentAway notes why a gateway that has no link gets none, for who waits for it.
+func (f *Fleet) sentAway(ctx context.Context, id, why string) error {
+	var g store.Gateway
+	err := f.c.Store.View(ctx, func(tx *store.Tx) (err error) {
+		g, err = tx.Gateway(id)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || err == nil && (g.Link == store.LinkUp || g.LinkWhy == why) {
+		return nil
+	}
+	return f.c.Store.Do(ctx, store.High, func(tx *store.Tx) error {
+		g, err := tx.Gateway(id)
+		if err != nil || g.Link == store.LinkUp {
+			return err
+		}
+		g.LinkWhy = why
+		return errors.Join(tx.PutGateway(g), tell(tx, id))
+	})
 }
 
 // Stranger audits that somebody who calls itself a gateway and cannot show that

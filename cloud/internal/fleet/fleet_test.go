@@ -177,6 +177,32 @@ func TestOnlyCertificatesGivenHereAreAdmitted(t *testing.T) {
 	}
 }
 
+func TestAGatewayThatIsSentAwaySaysSoToWhoWaitsForIt(t *testing.T) {
+	r := newRig(t)
+	r.enrolled()
+	stale, err := r.ca.SignGateway([]byte(newCSR(t)), "north", "gw-7w", r.now, time.Hour) // of before a restored backup
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := pki.ParseCertificate(stale)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		r.Admit(t.Context(), cert, "192.0.2.1:5000")
+	}
+	if g := r.row(); g.LinkWhy != "refused: unknown_gateway" || g.Link == store.LinkUp {
+		t.Errorf("the gateway is noted as %s, %q", g.Link, g.LinkWhy)
+	}
+	if err := r.Up(t.Context(), "gw-7w", nil); err != nil {
+		t.Fatal(err)
+	}
+	r.Admit(t.Context(), cert, "192.0.2.1:5000")
+	if g := r.row(); g.LinkWhy != "" || g.Link != store.LinkUp {
+		t.Errorf("while it is connected it is noted as %s, %q", g.Link, g.LinkWhy)
+	}
+}
+
 func TestARevokedGatewayIsCutOffRefusedAndMayEnrolAgain(t *testing.T) {
 	r := newRig(t)
 	cert := r.enrolled()
