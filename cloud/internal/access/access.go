@@ -114,7 +114,7 @@ const (
 	MayNot        Reason = "may_not"           // the role does not allow it
 	OtherWard     Reason = "other_ward"        // the ward is not one of the person's
 	BadAccount    Reason = "bad_account"       // what was asked for an account is not possible
-	BadText       Reason = "bad_text"          // it has characters that would not be seen as they are
+	BadText       Reason = "bad_text"          // it is too long, or has characters that would not be seen as they are
 	LastOne       Reason = "last_one"          // nobody else could administer
 	Exists        Reason = "exists"            // the account
 	Unknown       Reason = "unknown"           // the account or session

@@ -4,16 +4,22 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
-// MaxText is the most characters of what a person writes: a comment, a reason.
+// MaxText is the most characters of what a person writes: a comment, a reason. In
+// bytes it is four times as many (UTF-8).
 const MaxText = 500
 
-// CheckText refuses with [BadText] what a person wrote when it holds something
+// CheckText refuses with [BadText] what a person wrote when it is longer than
+// [MaxText], or holds something
 // that others would not see as it is: control characters but for newline and tab,
 // and those that turn the direction of the writing around them (UAX #9, explicit
 // formatting), with which one thing can be shown and another be kept.
 func CheckText(text string) error {
+	if n := utf8.RuneCountInString(text); n > MaxText {
+		return &Refusal{Reason: BadText, Text: fmt.Sprintf("The text has %d characters, and %d at most are kept. Shorten it and try again. Nothing was changed.", n, MaxText)}
+	}
 	return checkText(text, func(r rune) bool { return r == '\n' || r == '\t' })
 }
 

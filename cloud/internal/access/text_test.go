@@ -29,3 +29,12 @@ func TestADisplayedNameIsOnePlainLine(t *testing.T) {
 		wantReason(t, err, BadText)
 	}
 }
+
+func TestATextHasFiveHundredCharactersInAnyWriting(t *testing.T) {
+	for _, letter := range []string{"a", "ü", "病", "🫀"} {
+		if err := CheckText(strings.Repeat(letter, MaxText)); err != nil {
+			t.Errorf("%d of %s: %v", MaxText, letter, err)
+		}
+		wantReason(t, CheckText(strings.Repeat(letter, MaxText+1)), BadText)
+	}
+}

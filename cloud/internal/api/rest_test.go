@@ -9,10 +9,13 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"wardline/cloud/internal/access"
+	"wardline/cloud/internal/board"
 	"wardline/cloud/internal/store"
 	"wardline/shared/alert"
 )
@@ -400,6 +403,37 @@ func TestWhatAnAdministratorDoesAndReadsIsAuditedWithTheAddress(t *testing.T) {
 	}
 	a.get("/api/v1/sessions?person=Administrator")
 	w.wantAudited(t, 0, "administrator|list_sessions|administrator||done|")
+}
+
+func TestWordsHaveOneBoundWhereverTheyAreChecked(t *testing.T) {
+	schemas := New(Config{}).api.OpenAPI().Components.Schemas.Map()
+	for schema, field := range map[string]string{"Words": "text", "Acknowledgement": "text", "Reason": "why"} {
+		if got := schemas[schema].Properties[field].MaxLength; got == nil || *got != access.MaxText {
+			t.Errorf("%s.%s has at most %v characters, want %d", schema, field, got, access.MaxText)
+		}
+	}
+	if board.MaxText != access.MaxText*utf8.UTFMax {
+		t.Errorf("the board takes %d bytes, want those of %d characters", board.MaxText, access.MaxText)
+	}
+}
+
+func TestAnAlertsStoryIsToldByWhenItHappened(t *testing.T) {
+	w := open(t)
+	id := w.raise(t, "7w", "12", "hr-high", night-60*second, false)
+	w.turn(60 * second)
+	c := w.as(t, "clinician")
+	if r := c.post("/api/v1/alerts/"+string(id)+"/comment", `{"text":"on my way"}`); r.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s", r.Status, r.body)
+	}
+	// The gateway tells only now what it saw before the comment.
+	w.take(t, "7w", alert.Event{Alert: id, Author: alert.Gateway, N: 2, Type: alert.Ended, At: night + 10*second})
+	var told []alert.Type
+	for _, e := range decoded[AlertStory](t, c.get("/api/v1/alerts/"+string(id))).Events {
+		told = append(told, e.Type)
+	}
+	if want := []alert.Type{alert.Raised, alert.Ended, alert.Commented}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
 }
 
 func TestNobodyDisablesTheirOwnAccountHoweverItIsWritten(t *testing.T) {

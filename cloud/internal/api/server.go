@@ -25,7 +25,7 @@ const (
 	maxBody     = 16 << 10         // bytes
 	bodyTime    = 5 * time.Second  // for a body to arrive
 	requestTime = 20 * time.Second // for an answer
-	verifyRows  = 50_000           // of the audit log that one answer looks at; some 10 µs each
+	verifyRows  = 50_000           // of the audit log that one answer looks at, a few µs each
 )
 
 // Config joins the API to what it shows and to where acts end.

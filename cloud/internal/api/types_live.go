@@ -99,5 +99,5 @@ type Failure struct {
 // AlertStory is an alert with everything that happened to it.
 type AlertStory struct {
 	Alert
-	Events []alert.Event `json:"events" doc:"In the order in which the cloud learnt of them"`
+	Events []alert.Event `json:"events" doc:"Oldest first, by at: when each happened by the clock of who wrote it. The cloud may have learnt of them in another order"`
 }
