@@ -3,8 +3,9 @@
 //
 // It promises that a password and a session's token are nowhere kept in a form
 // that lets anybody sign in; that guessing is slowed (an account is locked for
-// 15 minutes after five wrong passwords within 15, an address after thirty) and
-// that a name without an account behaves and takes as long as one with; that
+// 15 minutes after five wrong passwords within 15; after thirty from one address,
+// names that have not signed in from there before) and that a name without an
+// account behaves and takes as long as one with; that
 // sign-ins cannot use up memory; that a session ends when it is not used, after
 // a day, or at once when it is revoked; and that a change in the middle of the
 // audit log shows, since each row's hash covers the row before.
@@ -13,7 +14,8 @@
 // may, and writes a row for what was read. A lock protects the account from
 // guessing and not the clinician from being locked out by somebody who guesses:
 // sessions that are open go on, and a new password from an administrator or an
-// operator lifts it.
+// operator lifts it. The lock of an address spares those who work there, at a
+// price: at a locked address, and only there, one can tell whose names they are.
 package access
 
 import (

@@ -3,6 +3,7 @@ package access
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -200,6 +201,83 @@ func TestAnAddressThatTriesManyNamesIsSlowed(t *testing.T) {
 	_, _, err := w.SignIn(t.Context(), "a.meyer", password, From{Address: "[2001:db8::2]:99"}) // the same /64
 	wantReason(t, err, TooMany)
 	w.signIn(t, "a.meyer") // from elsewhere
+}
+
+func TestThirtyWrongPasswordsDoNotKeepOutWhoWorksAtTheAddress(t *testing.T) {
+	w := open(t)
+	for _, name := range []string{"anna", "ben", "carl"} {
+		w.add(t, name, Clinician, "7w")
+	}
+	house := From{Address: "192.0.2.7:5000"}
+	w.signIn(t, "anna")
+	w.signIn(t, "carl")
+	w.turn(20 * hour)
+	wrong := func(name string, from From) error {
+		_, _, err := w.SignIn(t.Context(), name, "a wrong password", from)
+		return err
+	}
+	for i := range addressAfter {
+		wrong(fmt.Sprintf("guess-%d", i), house)
+	}
+	wantReason(t, wrong("guess", house), TooMany)
+	w.signIn(t, "anna")
+	// The lock holds up whoever was never here, and each account keeps its own.
+	_, _, err := w.SignIn(t.Context(), "ben", password, house)
+	wantReason(t, err, TooMany)
+	for range lockAfter - 1 {
+		wantReason(t, wrong("carl", house), WrongPassword)
+	}
+	wantReason(t, wrong("carl", house), Locked)
+	// Having signed in elsewhere is nothing here.
+	if _, _, err := w.SignIn(t.Context(), "ben", password, From{Address: "198.51.100.1"}); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = w.SignIn(t.Context(), "ben", password, house)
+	wantReason(t, err, TooMany)
+}
+
+func TestSigningInInThePlaceOfASessionEndsIt(t *testing.T) {
+	w := open(t)
+	w.add(t, "anna", Clinician, "7w")
+	w.add(t, "ben", Clinician, "7w")
+	first, elsewhere := w.signIn(t, "anna"), w.signIn(t, "anna")
+	changed := w.Changed()
+	over := func(token string) From { return From{Address: "192.0.2.7", Token: token} }
+	if _, _, err := w.SignIn(t.Context(), "ben", "a wrong password", over(first)); err == nil {
+		t.Fatal("a wrong password signs in")
+	}
+	if _, err := w.Authenticate(t.Context(), first); err != nil {
+		t.Errorf("a wrong password ended the session: %v", err)
+	}
+	second, _, err := w.SignIn(t.Context(), "ben", password, over(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.Authenticate(t.Context(), first)
+	wantReason(t, err, SessionOver)
+	select {
+	case <-changed:
+	default:
+		t.Error("whoever acts for the session is not told")
+	}
+	for _, token := range []string{second, elsewhere} {
+		if _, err := w.Authenticate(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+	}
+	const row = "anna|end session|done|ben signed in in its place"
+	if n := count(w.audited(t), row); n != 1 {
+		t.Errorf("%d rows %q", n, row)
+	}
+	// What is over, or was never a session, is passed over.
+	for _, token := range []string{first, "rubbish", ""} {
+		if _, _, err := w.SignIn(t.Context(), "ben", password, over(token)); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := count(w.audited(t), row); n != 1 {
+		t.Errorf("%d rows %q", n, row)
+	}
 }
 
 func TestGuessesMadeAtOnceDoNotSlipPastTheLock(t *testing.T) {

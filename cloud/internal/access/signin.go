@@ -16,9 +16,11 @@ import (
 type From struct {
 	Address string // host, or host:port
 	Agent   string // the program, as it calls itself
+	Token   string // of the session that it carries, good or not; "" = none
 }
 
-// SignIn begins a session and returns its token, which is told this once. It
+// SignIn begins a session and returns its token, which is told this once. The
+// session that the request carries, whosever it is, ends with that. It
 // refuses with [WrongPassword], [Locked], [TooMany], [Disabled] or [Busy]; each is
 // audited, those that repeat once a minute. It takes as long for a name without
 // an account.
@@ -33,8 +35,9 @@ func (a *Access) SignIn(ctx context.Context, name, password string, from From) (
 		return "", Person{}, err
 	}
 	token = newToken()
-	hash := sha256.Sum256([]byte(token))
+	hash, old := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(from.Token))
 	var refusal *Refusal
+	replaced := false
 	err = a.store.Do(ctx, store.High, func(tx *store.Tx) error {
 		now := a.now()
 		// Others may have guessed meanwhile, so the lock is looked at again.
@@ -52,6 +55,9 @@ func (a *Access) SignIn(ctx context.Context, name, password string, from From) (
 		s := store.Session{TokenHash: hash[:], ID: rand.Text(), Person: name, MadeAt: now, UsedAt: now,
 			EndsAt: now + absoluteEnd, From: address, Agent: clip(from.Agent, 200)}
 		p = person(account, s)
+		if replaced, err = a.endReplaced(tx, old[:], s); err != nil {
+			return err
+		}
 		return a.begin(tx, s)
 	})
 	if err != nil {
@@ -60,7 +66,24 @@ func (a *Access) SignIn(ctx context.Context, name, password string, from From) (
 	if refusal != nil {
 		return "", Person{}, refusal
 	}
+	if replaced {
+		a.tellChanged()
+	}
 	return token, p, nil
+}
+
+// endReplaced ends the session in whose place s begins, if there is one: whoever
+// signs in at a screen takes it over, and nobody could end what it held before.
+func (a *Access) endReplaced(tx *store.Tx, tokenHash []byte, s store.Session) (bool, error) {
+	old, err := tx.Session(tokenHash)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (old.EndedAt != 0 || s.MadeAt >= old.EndsAt) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, errors.Join(tx.EndSession(old.ID, s.MadeAt), a.Audit(tx, Row{At: s.MadeAt, Who: old.Person, From: s.From,
+		What: "end session", On: old.ID, Outcome: Done, Why: s.Person + " signed in in its place"}))
 }
 
 func (a *Access) begin(tx *store.Tx, s store.Session) error {
@@ -139,7 +162,9 @@ func (a *Access) wrong(tx *store.Tx, name, address string, now int64) (*Refusal,
 	return locked, a.Audit(tx, row)
 }
 
-// lockedNow looks whether the name or the address has failed too often.
+// lockedNow looks whether the name or the address has failed too often. An address
+// may be a whole house behind one router, so its lock does not hold up a name that
+// has signed in from there: others' mistakes must not keep its people out.
 func lockedNow(tx *store.Tx, name, address string, now int64) (*Refusal, error) {
 	byName, err := tx.SignInFailures(name, lockAfter)
 	if err != nil {
@@ -154,6 +179,9 @@ func lockedNow(tx *store.Tx, name, address string, now int64) (*Refusal, error) 
 		return nil, err
 	}
 	if until := lockedUntil(byAddress, addressAfter); now < until {
+		if known, err := tx.SignedInFrom(name, address); err != nil || known {
+			return nil, err
+		}
 		return &Refusal{Reason: TooMany, Until: until, Text: fmt.Sprintf("Too many wrong passwords from this computer or network. "+
 			"Try again in %s, or from another place.", wait(until-now))}, nil
 	}

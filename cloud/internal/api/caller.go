@@ -12,7 +12,7 @@ import (
 	"wardline/cloud/internal/access"
 )
 
-const cookieName = "wardline_session"
+const cookieName = "__Host-wardline_session"
 
 // caller is who makes a request, and how.
 type caller struct {

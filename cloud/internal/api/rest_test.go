@@ -51,7 +51,7 @@ func TestSigningInSetsACookieThatNothingElseReads(t *testing.T) {
 		t.Fatalf("cookies %v", cookies)
 	}
 	k := cookies[0]
-	if k.Name != cookieName || !k.HttpOnly || !k.Secure || k.SameSite != http.SameSiteStrictMode || k.Path != "/" || k.MaxAge != 86400 || k.Domain != "" {
+	if k.Name != "__Host-wardline_session" || !k.HttpOnly || !k.Secure || k.SameSite != http.SameSiteStrictMode || k.Path != "/" || k.MaxAge != 86400 || k.Domain != "" {
 		t.Errorf("cookie %q", r.Header.Get("Set-Cookie"))
 	}
 	if strings.Contains(string(r.body), k.Value) {
@@ -66,6 +66,13 @@ func TestSigningInSetsACookieThatNothingElseReads(t *testing.T) {
 	if p := decoded[Person](t, bearer); p.Name != "clinician" {
 		t.Errorf("a bearer is %+v", p)
 	}
+	// Signing in with the same browser ends what it held.
+	again := c.post("/api/v1/session", `{"name":"clinician","password":"`+password+`"}`)
+	if again.StatusCode != http.StatusOK || len(again.Cookies()) != 1 {
+		t.Fatalf("%s %s", again.Status, again.body)
+	}
+	wantProblem(t, c.get("/api/v1/session"), 401, "session_over")
+	c.token = again.Cookies()[0].Value
 	out := c.send("DELETE", "/api/v1/session", "")
 	if out.StatusCode != http.StatusNoContent || !strings.Contains(out.Header.Get("Set-Cookie"), "Max-Age=0") {
 		t.Errorf("signed out with %s, %q", out.Status, out.Header.Get("Set-Cookie"))

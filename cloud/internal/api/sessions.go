@@ -48,14 +48,15 @@ func newPerson(p access.Person) Person {
 }
 
 // cookie makes the session's cookie: no script reads it, no other site's page
-// sends it, and it leaves by TLS alone.
+// sends it, and it leaves by TLS alone. Its name's prefix has browsers take it from
+// this host only, and only so: another host of the domain cannot put one in its place.
 func cookie(value string, maxAge int) http.Cookie {
 	return http.Cookie{Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode}
 }
 
 func (s *Server) sessions() {
 	op := huma.Operation{OperationID: "sign_in", Method: http.MethodPost, Path: "/api/v1/session", Summary: "Sign in",
-		Description: "Begins a session and sets its cookie. Five wrong passwords within 15 minutes lock the account for 15.",
+		Description: "Begins a session and sets its cookie; a session that the request carries ends. Five wrong passwords within 15 minutes lock the account for 15.",
 		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity, http.StatusLocked,
 			http.StatusTooManyRequests, http.StatusServiceUnavailable},
 		Middlewares: huma.Middlewares{s.stranger}}
@@ -94,7 +95,8 @@ type signedOut struct {
 // stranger notes where a request without a session comes from.
 func (s *Server) stranger(ctx huma.Context, next func(huma.Context)) {
 	r, _ := humago.Unwrap(ctx)
-	c := caller{from: access.From{Address: r.RemoteAddr, Agent: r.UserAgent()}}
+	token, _ := credentials(r.Header.Get("Authorization"), r.Header.Get("Cookie"))
+	c := caller{from: access.From{Address: r.RemoteAddr, Agent: r.UserAgent(), Token: token}}
 	next(huma.WithValue(ctx, callerKey{}, c))
 }
 

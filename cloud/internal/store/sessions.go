@@ -43,6 +43,13 @@ func (tx *Tx) Sessions(person string) ([]Session, error) {
 	return out, err
 }
 
+// SignedInFrom reports whether a person's session began at an address, as far back
+// as sessions are kept.
+func (tx *Tx) SignedInFrom(person, address string) (yes bool, err error) {
+	err = tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM session WHERE person = $1 AND "from" = $2)`, person, address).Scan(&yes)
+	return yes, err
+}
+
 // UseSession notes that a session was used.
 func (tx *Tx) UseSession(id string, at int64) error {
 	_, err := tx.Exec(`UPDATE session SET used_at = $1 WHERE id = $2 AND used_at < $1`, at, id)
