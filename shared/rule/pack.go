@@ -118,15 +118,15 @@ func Of(v vital.Vital) Input { return Input(v) }
 
 // The facts. All are true or false, except Unwatched.
 const (
-	Contact    Input = 16 + iota // the sensor sits on skin
-	LeadOff                      // an electrode is off, or the sensor is off the skin
-	Silent                       // nothing came from the sensor for its silence bound
-	BatteryLow                   // the sensor says so
-	Unwatched                    // how many vitals that are expected are absent
-	HRExpected                   // the sensor measures a heart rate: one that is absent is a danger
-	Button                       // the patient pressed the sensor's button, a moment ago
-	Fall                         // the sensor says that the patient fell, a moment ago
-	SensorFault                  // the sensor says that something is wrong with it, a moment ago
+	Contact     Input = 16 + iota // the sensor sits on skin
+	LeadOff                       // an electrode is off, or the sensor is off the skin
+	Silent                        // nothing came from the sensor for its silence bound
+	BatteryLow                    // the sensor says so
+	Unwatched                     // how many vitals that are expected are absent
+	HRExpected                    // the sensor measures a heart rate: one that is absent is a danger
+	Button                        // the patient pressed the sensor's button, a moment ago
+	Fall                          // the sensor says that the patient fell, a moment ago
+	SensorFault                   // the sensor says that something is wrong with it, a moment ago
 	RelayOffline
 	BrokerLost
 	LinkLost
