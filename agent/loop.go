@@ -223,10 +223,11 @@ func must(b []byte, err error) []byte {
 	return b
 }
 
-// runsWith says whether wall and monotonic time run at now as they did in u.
+// runsWith says whether wall and monotonic time run at now as they did in u, and
+// are believed alike.
 func (u *unit) runsWith(now ward.Instant) bool {
 	drift := (now.Wall - now.Mono) - (u.commit.Wall - u.commit.Mono)
-	return now.Boot == u.commit.Boot && drift < stepTolerance && drift > -stepTolerance
+	return now.Boot == u.commit.Boot && now.Synchronised == u.commit.Synchronised && drift < stepTolerance && drift > -stepTolerance
 }
 
 // part closes the open unit when the clock has stepped, while the ward still is

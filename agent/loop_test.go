@@ -540,3 +540,20 @@ func TestATailSaysWhoWithdrewAnAcknowledgementAndNamesAWardPlainly(t *testing.T)
 		}
 	}
 }
+
+// What is ahead of a clock that cannot be believed is taken then, and again when
+// it is replayed after the clock was found to be right.
+func TestAFrameIsReplayedUnderTheClockThatItWasTakenUnder(t *testing.T) {
+	b := start(t, t.TempDir(), Instant{Boot: 1, Mono: 1e6, Wall: monday})
+	b.say("S1", fmt.Sprintf(`{"t":%d,"boot":1,"seq":1,"hr":72,"contact":true}`, b.now.Wall+3600e6))
+	b.now.Mono, b.now.Wall, b.now.Synchronised = b.now.Mono+1e5, b.now.Wall+1e5, true
+	b.say("S2", fmt.Sprintf(`{"t":%d,"boot":1,"seq":1,"hr":72,"contact":true}`, b.now.Wall))
+	b.now.Mono, b.now.Wall = b.now.Mono+2e6, b.now.Wall+2e6
+	b.flush()
+	next := start(t, b.crash(), Instant{Boot: 1, Mono: b.now.Mono + 1e6, Wall: b.now.Wall + 1e6, Synchronised: true})
+	for _, s := range next.a.loop.ward.Status() {
+		if s.Heard == 0 {
+			t.Errorf("after a restart %s was never heard", s.Sensor)
+		}
+	}
+}
