@@ -12,7 +12,8 @@ import (
 // Decode makes of m what it speaks of. now is the gateway's time (µs UTC) at
 // which it was received or, in a replay, was received then. It never fails: what
 // cannot be used has a Reason and a Detail, and is the taker's to count. A time is
-// held against now only if the clock is synchronised: else it says nothing.
+// held against now only if the clock is synchronised; else it must only be one that
+// there can be.
 func (d *Decoder) Decode(m *Message, now int64, synchronised bool) {
 	m.reset()
 	d.route(m)
@@ -35,8 +36,14 @@ func (d *Decoder) Decode(m *Message, now int64, synchronised bool) {
 		} else {
 			decodeJSON(m)
 		}
-		if m.Reason == "" && synchronised {
+		switch at := m.Obs.At; {
+		case m.Reason != "":
+		case synchronised:
 			m.checkTime(now)
+		case at >= frame.MaxStartUS:
+			m.refuse(Future, "its time %s is none of this century (SPEC §5.1)", clock(at))
+		case at <= 0:
+			m.refuse(TooOld, "its time %s is before 1970 (SPEC §5.1)", clock(at))
 		}
 	case Relay:
 		var err error

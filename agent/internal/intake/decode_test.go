@@ -287,6 +287,29 @@ func TestFramesThatAreRefused(t *testing.T) {
 	}
 }
 
+func TestATimeIsHeldAgainstAClockThatCanBeBelievedOnly(t *testing.T) {
+	for _, c := range []struct {
+		t                int64
+		believed, unsure Reason
+	}{
+		{now, "", ""},
+		{now + 3600e6, Future, ""},
+		{now - 30*86400e6, TooOld, ""},
+		{1767268800250, TooOld, ""}, // in milliseconds, or a clock that was never set
+		{frame.MaxStartUS, Future, Future},
+		{9e15, Future, Future},
+		{0, TooOld, TooOld},
+		{-5, TooOld, TooOld},
+	} {
+		m := &Message{Topic: jsonTopic, Payload: fmt.Appendf(nil, `{"t":%d,"hr":72}`, c.t), Received: now}
+		for synchronised, want := range map[bool]Reason{true: c.believed, false: c.unsure} {
+			if decoder(t).Decode(m, now, synchronised); m.Reason != want {
+				t.Errorf("%d, synchronised %v: %q %s, want %q", c.t, synchronised, m.Reason, m.Detail, want)
+			}
+		}
+	}
+}
+
 func TestAMessageDecodedAgainIsTheSame(t *testing.T) {
 	m := &Message{Topic: jsonTopic, Payload: []byte(`{"t":1767268800250000,"hr":720,"rr":16,"x":1}`), Received: now}
 	d := decoder(t)

@@ -215,5 +215,5 @@ func (w *Ward) acknowledgementsEnd(wall int64, out *Output) {
 			}
 		}
 	}
-	w.ackCheck = max(w.ackCheck, wall)
+	w.ackCheck = wall // also when it was stepped back: what ends now is told now
 }

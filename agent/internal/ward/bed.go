@@ -29,8 +29,10 @@ type heard struct {
 	Newest    int64  // sensor time of the newest live frame, µs UTC
 	NewestT   int64  // the same in ward time
 	Seq       uint32 // of the newest live frame of Boot
-	LateAt    int64  // sensor time of the last message that was taken for history
-	Ahead     int64  // ward time of the first message that was ahead of its time, since the newest live one
+	Clock     int64  // what the sensor's clock says less ward time, if it is Timed
+	Timed     bool
+	Behind    odd // messages that seem to be history
+	Ahead     odd // messages ahead of their time
 	Seen      uint64
 	Absent    uint64 // the expected vitals that were absent last
 	Silent    bool
@@ -99,16 +101,12 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		out.count(ReasonRepeat)
 		return
 	}
-	late, ahead := b.history(o, t), w.ahead(b, o, t)
-	if w.clock.Sync {
-		late, ahead = o.At < w.clock.Wall-liveBound, o.At > w.clock.Wall+futureBound
-	}
-	if ahead {
+	now, v := w.when(b, o, t)
+	switch v {
+	case ahead:
 		out.count(ReasonFuture)
 		return
-	}
-	if late {
-		b.LateAt = o.At
+	case history:
 		out.count(ReasonLate)
 		for i := range o.Readings {
 			if r := o.Readings[i]; plausible(r, out) {
@@ -118,15 +116,16 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		return
 	}
 	b.hear(w, o, t)
-	now := o.At // a clock that cannot be believed says nothing of the frame's age
-	if w.clock.Sync {
-		now = w.clock.Wall
+	// What is newest is told by the sensor's order, else by ward time: the wall
+	// clocks may step. A later frame was not measured before an earlier one.
+	order, measured := b.order(o), t-max(0, now-o.At)
+	if order > 0 && measured < b.NewestT {
+		now -= b.NewestT - measured
+		measured = b.NewestT
 	}
-	// What is newest is told by ward time: the wall clocks may step back.
-	measured := t - max(0, now-o.At)
-	if measured >= b.NewestT {
-		b.Newest, b.NewestT = min(o.At, now), measured
-		b.Ahead, w.newest = 0, b
+	if order >= 0 && measured >= b.NewestT {
+		b.Newest, b.NewestT, w.newest = min(o.At, now), measured, b
+		b.follow(o.At, now, t)
 		b.said(o, t)
 	}
 	for _, e := range o.Events {
@@ -143,39 +142,6 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		}
 	}
 	w.step(&b.subject, t, t, out)
-}
-
-// history reports whether a message is history by what its sensor said before,
-// which is all that tells while the gateway's own clock cannot be believed. A
-// sensor whose clock was set back would say nothing but history then: so when
-// nothing live came from it for the live bound, what is next in its order is live.
-func (b *bed) history(o *vital.Observation, t int64) bool {
-	if o.At >= b.Newest-liveBound {
-		return false
-	}
-	next := o.At > b.LateAt && b.LateAt != 0
-	if o.Sequenced {
-		next = b.repeats.newest() == o.Boot && (o.Boot != b.Boot || o.Seq > b.Seq)
-	}
-	return !next || t-b.Heard < liveBound
-}
-
-// ahead reports whether a message is from the future by what its sensor, or else
-// the one that was heard last, said before, which is all that tells while the
-// gateway's own clock cannot be believed. A sensor that goes on so for the live
-// bound is believed: its clock was set.
-func (w *Ward) ahead(b *bed, o *vital.Observation, t int64) bool {
-	by := b
-	if b.Heard == 0 {
-		by = w.newest
-	}
-	if by == nil || by.Heard == 0 || b.Heard == 0 && t-by.Heard >= liveBound || o.At <= by.Newest+t-by.NewestT+futureBound {
-		return false
-	}
-	if b.Ahead == 0 {
-		b.Ahead = t
-	}
-	return t-b.Ahead < liveBound || t-b.Heard < liveBound
 }
 
 func plausible(r vital.Reading, out *Output) bool {
@@ -217,13 +183,12 @@ func (b *bed) hear(w *Ward, o *vital.Observation, t int64) {
 // said takes what a live frame says of the sensor itself.
 func (b *bed) said(o *vital.Observation, t int64) {
 	was, leads := b.ContactSaid, b.LeadsOff
-	if o.Sequenced && o.Boot != b.Boot {
-		if b.Boot != 0 {
+	if o.Sequenced {
+		if b.Boot != 0 && o.Boot != b.Boot {
 			b.forgetContact(t)
 		}
-		b.Boot = o.Boot
+		b.Boot, b.Seq = o.Boot, o.Seq
 	}
-	b.Seq = o.Seq
 	if o.Contact != vital.NotSaid {
 		b.ContactSaid = o.Contact
 	}

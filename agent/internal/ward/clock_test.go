@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"wardline/shared/alert"
 	"wardline/shared/vital"
 )
 
@@ -96,6 +97,135 @@ func TestAnUnsynchronisedGatewayTakesNoBackFillForNews(t *testing.T) {
 	}
 	if got := s.rules("1"); len(got) != 0 {
 		t.Errorf("history raised %v", got)
+	}
+}
+
+// pass lets time go by without a word of any sensor.
+func (s *script) pass(us int64) {
+	s.now.Mono += us
+	s.now.Wall += us
+	s.step(Input{Tick: true})
+}
+
+// A relay that was cut off gives what it held, oldest first and each frame later
+// in the sensor's order than the one before.
+func TestAnUnsynchronisedGatewayTakesWhatHadToWaitForHistory(t *testing.T) {
+	for _, sequenced := range []bool{true, false} {
+		for _, every := range []int64{tick / 100, tick / 10, tick / 2} {
+			s := begin(t, config(t))
+			s.now.Synchronised = false
+			say := func(says string, at int64) {
+				o := s.observation("s1", says, at)
+				if !sequenced {
+					o.Sequenced, o.Hash = false, uint64(at)
+				}
+				s.step(Input{Observation: o})
+			}
+			for range 30 {
+				s.pass(tick)
+				say("hr=72 contact leads=", s.now.Wall)
+			}
+			at, cut := s.now.Wall, s.now.Wall+3600*tick
+			s.pass(3600 * tick)
+			for at += tick; at < s.now.Wall; at += tick {
+				s.pass(every)
+				says := "hr=190 contact leads="
+				if at > cut-60*tick {
+					says = "hr=75 contact leads="
+				}
+				say(says, at)
+			}
+			for _, e := range s.events {
+				if e.Type == alert.Raised && e.Condition.Rule == "hr-extreme-high" {
+					t.Errorf("sequenced %v, a frame every %d ms: history raised %s", sequenced, every/1000, e.Condition.Rule)
+				}
+			}
+			if value, ago := s.hr(); value != 75 || ago > 1 {
+				t.Errorf("sequenced %v, a frame every %d ms: the screen shows %v of %d s ago in the end", sequenced, every/1000, value, ago)
+			}
+		}
+	}
+}
+
+func TestAnUnsynchronisedGatewayTellsStandstillInTimeWhileASensorsClockIsSetBack(t *testing.T) {
+	s := begin(t, config(t))
+	s.now.Synchronised = false
+	says, shift := well, int64(0)
+	for i := range 100 {
+		if i == 60 {
+			says, shift = noRate+" gone=hr", -600*tick
+		}
+		s.pass(tick)
+		s.step(Input{Observation: s.observation("s1", says, s.now.Wall+shift)})
+		s.step(Input{Observation: s.observation("s2", well, s.now.Wall)})
+	}
+	s.expect("65s raised no-heart-rate")
+}
+
+func TestOneFrameWithAWrongSeqHidesNothing(t *testing.T) {
+	for _, synchronised := range []bool{true, false} {
+		s := begin(t, config(t))
+		s.seconds(30, both(well))
+		s.now.Synchronised = synchronised
+		o := s.observation("s1", well, s.now.Wall)
+		o.Seq = 4e9
+		s.step(Input{Observation: o})
+		s.seconds(30, both("nocontact"))
+		s.expect("34s raised lead-off")
+	}
+}
+
+func TestAMachineThatStartsAnewWithoutTheTimeTakesItsSensorsAsTheyAre(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(30, both(well))
+	w, err := New(config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Restore(s.w.Save(), s.w.allOpen()); err != nil {
+		t.Fatal(err)
+	}
+	s.w = w
+	s.now = Instant{Boot: 2, Mono: 20 * tick, Wall: s.now.Wall + tick} // its clock stood still while it was off
+	s.step(Input{Connected: true})
+	for range 10 {
+		s.pass(tick)
+		s.step(Input{Observation: s.observation("s1", "hr=190 contact leads=", s.now.Wall+90*tick)})
+	}
+	if got := s.rules("1"); !slices.Equal(got, []string{"hr-extreme-high"}) || len(s.counts) != 0 {
+		t.Errorf("bed 1 has %v, counts %v", got, s.counts)
+	}
+}
+
+func TestABedGoesOnThroughASmallForwardStepThatItsSensorDoesNotFollow(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(30, both(well+" leads="))
+	s.now.Wall += 8 * tick
+	s.pass(tick)
+	s.step(Input{Observation: s.observation("s1", "hr=95 nocontact leads=RA", s.now.Wall-8*tick)})
+	if l := s.w.Live()[0]; !l.LeadOff || l.Values[0].Value != 95 {
+		t.Errorf("the screen shows %+v", l)
+	}
+}
+
+func TestAnAcknowledgementThatEndsAfterTheClockWasSetBackIsTold(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(60, both(tachy))
+	s.now.Wall -= 600 * tick
+	s.seconds(1, both(tachy))
+	id := s.w.Alerts("7w", "1")[0].ID
+	s.step(Input{Response: &alert.Event{Alert: id, Author: alert.Gateway, Type: alert.Acknowledged, By: "station-1", Until: s.now.Wall + 60*tick}})
+	told := 0
+	for range 70 {
+		s.pass(tick)
+		if slices.Contains(s.out.Beds, BedKey{"7w", "1"}) {
+			told++
+		}
+		s.step(Input{Observation: s.observation("s1", tachy, s.now.Wall)})
+		s.step(Input{Observation: s.observation("s2", well, s.now.Wall)})
+	}
+	if told != 1 {
+		t.Errorf("the bed was told %d times that the acknowledgement ended", told)
 	}
 }
 

@@ -94,14 +94,6 @@ func (r *repeats) hashed(h uint64) bool {
 	return false
 }
 
-// newest is the sensor's start that was heard of last, 0 before the first.
-func (r *repeats) newest() uint32 {
-	if len(r.boots) == 0 {
-		return 0
-	}
-	return r.boots[len(r.boots)-1].boot
-}
-
 // savedRepeats is the checkpoint's form: runs of seqs that were seen.
 type savedRepeats struct {
 	Boots  []savedSeen `json:",omitempty"`

@@ -251,7 +251,7 @@ func (w *Ward) remembers(key string) bool {
 // those that the replay led to, and silence waits for the broker.
 func (w *Ward) resume(now Instant, out *Output) {
 	w.conn.set(false, w.clock.T) // down time is not silence
-	t := w.clock.to(now)
+	t := w.advance(now)
 	w.conn.Off = t
 	w.clock.Next = max(w.clock.Next, t/tick*tick) // nothing is learnt of the time between
 	w.replaying = false

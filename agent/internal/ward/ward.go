@@ -219,7 +219,7 @@ func (w *Ward) Step(now Instant, in Input, out *Output) {
 	if w.replaying && !in.Replay {
 		w.resume(now, out)
 	}
-	t := w.clock.to(now)
+	t := w.advance(now)
 	for w.clock.Next <= t {
 		w.tick(w.clock.Next, out)
 		w.clock.Next += tick
