@@ -176,8 +176,8 @@ func (b *bed) hear(w *Ward, o *vital.Observation, t int64) {
 		if !b.via.told || b.via.offline { // whatever was said of it, here is its word
 			w.relayTold(b.via, false, t)
 		}
-		b.state.Set(rule.RelayOffline, 0, t)
 	}
+	b.state.Set(rule.RelayOffline, 0, t) // also when it does not say by which it came
 }
 
 // said takes what a live frame says of the sensor itself.

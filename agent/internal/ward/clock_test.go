@@ -60,6 +60,22 @@ func TestARelaysLastWordThatItIsOfflineHidesNothingThatItCarriesLive(t *testing.
 	}
 }
 
+// Such as a site's own topics beside those of the firmware protocol.
+func TestWhatASensorSaysByNoRelayIsNotHiddenByTheRelayThatItHadBefore(t *testing.T) {
+	s := begin(t, config(t))
+	s.seconds(30, both(well))
+	s.step(Input{Fact: &Fact{Name: "relay_offline", Relay: "r1", On: true}})
+	for range 10 {
+		s.pass(tick)
+		o := s.observation("s1", noRate+" gone=hr", s.now.Wall)
+		o.Relay = ""
+		s.step(Input{Observation: o})
+	}
+	if got := s.rules("1"); !slices.Equal(got, []string{"no-heart-rate"}) {
+		t.Errorf("a heart that stands still raises %v", got)
+	}
+}
+
 func TestAnUnsynchronisedGatewayFollowsASensorWhoseClockIsSetBack(t *testing.T) {
 	for _, sequenced := range []bool{true, false} {
 		s := begin(t, config(t))
