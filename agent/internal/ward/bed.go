@@ -129,9 +129,11 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		b.said(o, t)
 	}
 	for _, e := range o.Events {
-		if i := int(e.Kind - vital.Button); i < len(happenings) {
+		age := max(0, now-e.At)
+		if i := int(e.Kind - vital.Button); i < len(happenings) && age <= liveBound {
 			b.Happened[i] = t
-			b.state.Set(happenings[i], 1, t)
+			b.state.Set(happenings[i], 1, t-age)
+			w.step(&b.subject, t-age, t, out)
 		}
 	}
 	b.readings(w, o.Readings, now, t, out)

@@ -806,3 +806,18 @@ func TestWhatASensorReportsOnceIsAnAlertUntilSomebodyResolvesIt(t *testing.T) {
 		}
 	}
 }
+
+// A frame holds up to a minute (SPEC 9.12), so it can be live and hold history.
+func TestAButtonIsToldFromWhenItWasPressedAndNotOnceThatIsHistory(t *testing.T) {
+	for ago, want := range map[int64]int{0: 1, 7: 1, 40: 0} {
+		s := begin(t, config(t))
+		s.seconds(30, both(well))
+		o := s.observation("s1", well, s.now.Wall)
+		o.Events = []vital.Happening{{Kind: vital.Button, At: s.now.Wall - ago*tick}}
+		s.step(Input{Observation: o})
+		open := s.w.Alerts("7w", "1")
+		if len(open) != want || want == 1 && open[0].Condition.Onset != s.now.Wall-ago*tick {
+			t.Errorf("pressed %d s ago: open %+v", ago, open)
+		}
+	}
+}
