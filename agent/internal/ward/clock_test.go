@@ -337,3 +337,28 @@ func TestAnUnsynchronisedGatewaySetsAsideWhatIsAheadUntilTheSensorInsists(t *tes
 		t.Errorf("bed 2 has %v, counts %v", got, s.counts)
 	}
 }
+
+func TestWhatABrokerMayGiveAgainAfterARestartIsKnown(t *testing.T) {
+	s := begin(t, config(t))
+	var sent []*vital.Observation
+	for i := range 1024 {
+		o := s.observation("s1", "hr=72", s.now.Wall-int64(1024-i)*1000)
+		o.Sequenced, o.Hash = false, uint64(i+1)
+		sent = append(sent, o)
+		s.step(Input{Observation: o})
+	}
+	w, err := New(config(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Restore(s.w.Save(), s.w.allOpen()); err != nil {
+		t.Fatal(err)
+	}
+	s.w = w
+	for _, o := range sent {
+		s.step(Input{Observation: o})
+	}
+	if got := s.counts[ReasonRepeat]; got != 1024 {
+		t.Errorf("%d of 1024 are known as repeats", got)
+	}
+}

@@ -7,11 +7,14 @@ const (
 	seqWindow = 1 << 15 // seqs below the highest: nine hours of a frame a second
 	bootsKept = 3
 
-	// Messages without a seq, of a sensor: as many as a broker may have given and
-	// not heard acknowledged. A checkpoint has the newest of them: what it lacks was
-	// acknowledged long before.
-	hashesKept  = 1024
-	hashesSaved = 64
+	// Messages without a seq, of a sensor: as many as a broker may have given it
+	// and not heard acknowledged.
+	hashesKept = 1024
+	// What a checkpoint has of them, in all beds together: twice what may wait for a
+	// failing disk, all of which is acknowledged after the commit that the checkpoint
+	// is in; and of each bed the least.
+	hashesSaved = 16_384
+	hashesLeast = 64
 )
 
 // repeats knows what a sensor has sent. A frame from below the window, or of a
@@ -105,7 +108,8 @@ type savedSeen struct {
 	Runs       []uint32 // first seq and length, in turn
 }
 
-func (r *repeats) save() (out savedRepeats) {
+// save keeps at most so many of the newest hashes.
+func (r *repeats) save(hashes int) (out savedRepeats) {
 	for _, s := range r.boots {
 		x := savedSeen{Boot: s.boot, High: s.high}
 		first := uint32(0)
@@ -126,7 +130,7 @@ func (r *repeats) save() (out savedRepeats) {
 		}
 		out.Boots = append(out.Boots, x)
 	}
-	for i := max(0, len(r.hashes)-hashesSaved); i < len(r.hashes); i++ {
+	for i := max(0, len(r.hashes)-hashes); i < len(r.hashes); i++ {
 		out.Hashes = append(out.Hashes, r.hashes[(r.next+i)%len(r.hashes)])
 	}
 	return out

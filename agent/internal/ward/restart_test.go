@@ -322,7 +322,7 @@ func TestSeqsAreKnownAcrossOrderBootsAndACheckpoint(t *testing.T) {
 		known[[2]uint32{boot, seq}] = true
 		if i%9973 == 0 {
 			var y repeats
-			y.load(x.save())
+			y.load(x.save(hashesKept))
 			x = y
 		}
 	}

@@ -68,10 +68,11 @@ func (w *Ward) Save() []byte {
 	for _, g := range w.gateways {
 		c.Gateways[g.ward] = g.save()
 	}
+	hashes := min(max(hashesSaved/max(1, len(w.beds)), hashesLeast), hashesKept)
 	for _, b := range w.beds {
 		x := savedBed{
 			Ward: b.ward, Bed: b.bed, Sensor: b.sensor, Patient: b.patient,
-			Heard: b.heard, Repeats: b.repeats.save(), Live: b.sums.Live.save(), savedSubject: b.save(),
+			Heard: b.heard, Repeats: b.repeats.save(hashes), Live: b.sums.Live.save(), savedSubject: b.save(),
 		}
 		for i := range b.sums.Late {
 			x.Late = append(x.Late, b.sums.Late[i].save())
