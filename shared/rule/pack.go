@@ -119,7 +119,7 @@ func Of(v vital.Vital) Input { return Input(v) }
 // The facts. All are true or false, except Unwatched.
 const (
 	Contact     Input = 16 + iota // the sensor sits on skin
-	LeadOff                       // an electrode is off, or the sensor is off the skin
+	LeadOff                       // an electrode is off, or contact is poor or none
 	Silent                        // nothing came from the sensor for its silence bound
 	BatteryLow                    // the sensor says so
 	Unwatched                     // how many vitals that are expected are absent

@@ -76,9 +76,6 @@ func newBed(p *rule.Program, wardID string, x Binding, b Bounds) *bed {
 func (b Bounds) stale() (out [vital.Count]int64) {
 	for v := range out {
 		out[v] = b.Stale
-		if of := b.StaleOf[vital.Vital(v)]; of > 0 {
-			out[v] = of
-		}
 	}
 	return out
 }
@@ -263,7 +260,7 @@ func (b *bed) leadOff() bool { return b.LeadsOff != 0 || b.ContactSaid == vital.
 
 func (b *bed) leadWords() string {
 	if b.LeadsOff == 0 {
-		return "Poor contact with the skin"
+		return "Poor or no contact with the skin"
 	}
 	return "Electrode off: " + strings.Join(b.LeadsOff.Names(), ", ")
 }

@@ -65,16 +65,6 @@ func (w *Ward) each(f func(*alert.Alert)) {
 	}
 }
 
-// Alert finds an open alert.
-func (w *Ward) Alert(id alert.ID) (found alert.Alert, ok bool) {
-	w.each(func(a *alert.Alert) {
-		if a.ID == id {
-			found, ok = *a, true
-		}
-	})
-	return found, ok
-}
-
 // Limits lists the limits that are in force for a bed.
 func (w *Ward) Limits(ward, bed string) []rule.Limit {
 	for _, b := range w.beds {

@@ -43,9 +43,8 @@ type Binding struct {
 
 // Bounds says how soon a sensor's silence and a vital's absence are told, in µs.
 type Bounds struct {
-	Silence int64                 // without any frame for this long it is silent; 0 means 12 s
-	Stale   int64                 // a vital older than this is absent; 0 means 10 s
-	StaleOf map[vital.Vital]int64 // the same for single vitals
+	Silence int64 // without any frame for this long it is silent; 0 means 12 s
+	Stale   int64 // a vital older than this is absent; 0 means 10 s
 }
 
 // Input is one thing that Step takes. Exactly one of the fields before Replay is set.

@@ -628,9 +628,10 @@ func TestAWardStationsActIsNumberedAndPutOut(t *testing.T) {
 	if e := s.events[1]; e.N != 2 || e.Priority != alert.Medium {
 		t.Errorf("event %+v", e)
 	}
-	a, _ := s.w.Alert(id)
-	if _, ok := a.Ack(s.now.Wall); !ok {
-		t.Errorf("not acknowledged: %+v", a)
+	if open := s.w.Alerts("7w", "1"); len(open) != 1 {
+		t.Errorf("open: %+v", open)
+	} else if _, ok := open[0].Ack(s.now.Wall); !ok || open[0].ID != id {
+		t.Errorf("not acknowledged: %+v", open[0])
 	}
 	s.step(Input{Response: &alert.Event{Alert: id, Author: alert.Gateway, Type: alert.Resolved, By: "station-1"}})
 	if s.counts[ReasonBadResponse] != 1 {
