@@ -214,6 +214,8 @@ func (l *linker) report(s uplink.State) {
 	switch {
 	case s.Connected != was.Connected && s.Connected:
 		l.cfg.Log.Info("cloud connected", "cloud", s.Cloud)
+	case s.Refused == link.Stopping && s.Refused != was.Refused:
+		l.cfg.Log.Warn("the cloud is stopping", "cloud", s.Cloud)
 	case s.Refused != "" && s.Refused != was.Refused:
 		l.cfg.Log.Error("the cloud refuses this gateway", "cloud", s.Cloud, "reason", s.Refused, "text", s.LastError)
 	case s.Connected != was.Connected:

@@ -66,7 +66,11 @@ func printStatus(w io.Writer, s control.Status) error {
 		name += " (not enrolled)"
 	}
 	fmt.Fprintf(t, "gateway\t%s\tup %s, version %s\n", name, span(s.Up), s.Version)
-	fmt.Fprintf(t, "clock\t%s\t%s\n", s.Clock, time.UnixMicro(s.Now).Format("2006-01-02 15:04:05 MST"))
+	clock := s.Clock
+	if clock == "free" {
+		clock = "not synchronised"
+	}
+	fmt.Fprintf(t, "clock\t%s\t%s\n", clock, time.UnixMicro(s.Now).Format("2006-01-02 15:04:05 MST"))
 	printLink(t, "broker", s.Broker, s.Now)
 	printLink(t, "uplink", s.Uplink, s.Now)
 	printCertificate(t, s)

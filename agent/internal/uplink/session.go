@@ -2,11 +2,14 @@ package uplink
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -104,13 +107,38 @@ func (r *runner) dial(ctx context.Context) (*websocket.Conn, *http.Client, error
 	})
 	if err != nil {
 		client.CloseIdleConnections()
-		return nil, nil, fmt.Errorf("connect to %s: %w", r.state.Cloud, err)
+		return nil, nil, unreached{r.state.Cloud, err}
 	}
 	if conn.Subprotocol() != link.Subprotocol {
 		conn.CloseNow()
 		return nil, nil, fmt.Errorf("connect to %s: it does not speak %s", r.state.Cloud, link.Subprotocol)
 	}
 	return conn, client, nil
+}
+
+// unreached is that the cloud cannot be reached, in words that fit a phone.
+type unreached struct {
+	cloud string
+	err   error
+}
+
+func (e unreached) Unwrap() error { return e.err }
+
+func (e unreached) Error() string {
+	why := e.err.Error()
+	var timeout net.Error
+	if dns, ok := errors.AsType[*net.DNSError](e.err); ok {
+		why = fmt.Sprintf("the name %s cannot be looked up", dns.Name)
+	} else if errors.Is(e.err, syscall.ECONNREFUSED) {
+		why = "nothing answers there (connection refused)"
+	} else if bad, ok := errors.AsType[*tls.CertificateVerificationError](e.err); ok {
+		why = "its certificate is not taken: " + bad.Err.Error()
+	} else if errors.As(e.err, &timeout) && timeout.Timeout() || errors.Is(e.err, context.DeadlineExceeded) {
+		why = "no answer in time"
+	} else if op, ok := errors.AsType[*net.OpError](e.err); ok {
+		why = op.Err.Error()
+	}
+	return fmt.Sprintf("connect to %s: %s", e.cloud, why)
 }
 
 // greet says Hello and waits for the Welcome.
