@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/token"
 )
@@ -49,9 +50,48 @@ func Decode(text []byte, into any) error {
 	}
 	if e, ok := errors.AsType[yaml.Error](err); ok && e.GetToken() != nil {
 		at := e.GetToken().Position
-		return fmt.Errorf("line %d, column %d: %s", at.Line, at.Column, e.GetMessage())
+		return fmt.Errorf("line %d, column %d: %s", at.Line, at.Column, words(e))
 	}
 	return err
+}
+
+// words says what is wrong with a value without speaking of Go's types.
+func words(e yaml.Error) string {
+	if x, ok := errors.AsType[*yaml.TypeError](e); ok {
+		return fmt.Sprintf("%s is wanted here, not %q", kind(x.DstType), x.Token.Value)
+	}
+	if x, ok := errors.AsType[*yaml.UnexpectedNodeTypeError](e); ok {
+		return fmt.Sprintf("%s is wanted here, not %s", node(x.Expected), node(x.Actual))
+	}
+	return strings.ReplaceAll(e.GetMessage(), "'\t'", "tab (use spaces)")
+}
+
+func node(t ast.NodeType) string {
+	switch t {
+	case ast.SequenceType:
+		return "a list"
+	case ast.MappingType, ast.MappingValueType:
+		return "a mapping of keys to values"
+	case ast.IntegerType, ast.FloatType:
+		return "a number"
+	case ast.BoolType:
+		return "true or false"
+	}
+	return "text"
+}
+
+func kind(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "text"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "a mapping of keys to values"
+	}
+	return "a number"
 }
 
 var yamlName = regexp.MustCompile(`^[a-z_]+`)

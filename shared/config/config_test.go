@@ -10,6 +10,8 @@ type sample struct {
 	Data  string   `yaml:"data"`
 	Every Duration `yaml:"every"`
 	Size  Bytes    `yaml:"size"`
+	Count int      `yaml:"count"`
+	Yes   bool     `yaml:"yes"`
 	Beds  []struct {
 		Bed    string `yaml:"bed"`
 		Sensor string `yaml:"sensor"`
@@ -26,7 +28,11 @@ func TestWhatNothingReadsIsAnErrorThatSaysWhatWasMeant(t *testing.T) {
 		{"size: 12 cows", `"12 cows" is not a size`},
 		{"beds:\n  - bed: 013", `line 2, column 10: 013 would not be read as it is written: put it in quotes, "013"`},
 		{"data: 0x1F", `put it in quotes`}, {"data: 0o17", `put it in quotes`}, {"data: 1_0", `put it in quotes`}, {"data: 0b1", `put it in quotes`},
-		{"beds: 3", "line 1"},
+		{"beds: 3", `line 1, column 7: a list is wanted here, not a number`},
+		{"count: many", `line 1, column 8: a number is wanted here, not "many"`},
+		{"yes: 3", `line 1, column 6: true or false is wanted here, not "3"`},
+		{"beds:\n  - a", `line 2, column 5: a mapping of keys to values is wanted here, not text`},
+		{"beds:\n\t- bed: a", `tab (use spaces)`},
 		{"data: [", "line 1"},
 	} {
 		err := Decode([]byte(c.text), new(sample))
