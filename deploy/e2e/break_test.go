@@ -87,6 +87,11 @@ func TestWhileTheLinkIsCutTheWardGoesOnAndAfterwardsHistoryDoesNotPage(t *testin
 		}
 		return nil
 	})
+	for id, late := range map[string]bool{old.ID: false, brief.ID: true, fresh.ID: false} {
+		if a := nurse.alert(id); a.Late != late {
+			t.Errorf("late is %v, want %v: %+v", a.Late, late, a)
+		}
+	}
 	for _, d := range screen.all()[restored:] {
 		if d.Kind == "alert" && d.Page && (d.Alert.ID == old.ID || d.Alert.ID == brief.ID) {
 			t.Errorf("history pages: %+v", *d.Alert)

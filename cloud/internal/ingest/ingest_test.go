@@ -650,8 +650,8 @@ func TestNothingIsLostNorTakenTwiceThoughEveryAckIsDroppedOnce(t *testing.T) {
 		if got := r.taken(); !slices.Equal(got, want) {
 			t.Fatalf("taken %d records, want %d, in order: %q", len(got), len(want), got)
 		}
-		if len(dropped) == 0 {
-			t.Fatal("no Ack was dropped")
+		if len(dropped) < 10 {
+			t.Fatalf("%d Acks were dropped, want many", len(dropped))
 		}
 	})
 }
