@@ -188,3 +188,13 @@ test("a gateway's word that it lost the cloud is not shown once it is back", () 
   expect(Object.keys(current(gateway("down")))).toEqual(["lost"]);
   expect(Object.keys(current(gateway("up")))).toEqual([]);
 });
+
+test("a vital that is not live any more says for how long, and is never shown as current", () => {
+  const k = key("7w", "12");
+  const was = s.live[k]!;
+  const { hr: reading, ...rest } = was.v!;
+  const next = apply(s, { t: "vitals", ward: "7w", at: now + 5e6, beds: [{ ...was, at: now + 5e6, v: rest }] });
+  const n = at("12", now + 5e6, 0, next).numbers[0]!;
+  expect(n).toMatchObject({ text: "––", last: String(reading![0]), limit: null });
+  expect(n.note).toBe("no reading for 6 s");
+});

@@ -2,7 +2,7 @@
 // the cloud's clock. Nothing here decides about an alert; it only puts in words
 // and in order what the cloud said.
 
-import type { Alert, Bed, BedLive, Gateway, Micros, Priority } from "./contract";
+import type { Alert, Bed, BedLive, Gateway, Micros, Priority, Reading } from "./contract";
 import { behind, dayTime, figure, isolate, plural, short, words } from "./format";
 import { key, newest, type State } from "./state";
 import { type Crossed, crossed, type Shown, shown, vitalOf } from "./vitals";
@@ -120,7 +120,7 @@ export function tile(s: State, ward: string, bed: Bed, now: Micros, away: Micros
     top,
     more: Math.max(0, alerts.length - 1),
     acked: alerts.length > 0 && alerts.every((a) => acked(a, now) !== null),
-    numbers: shown(bed).map((v) => number(lost ? { ...v, stale: Math.min(v.stale, 10e6) } : v, bed, live, alerts, now)),
+    numbers: shown(bed).map((v) => number(lost ? { ...v, stale: Math.min(v.stale, 10e6) } : v, bed, live, alerts, now, s.read[key(ward, bed.id)])),
     link: lost,
     battery: live?.battery != null && live.battery <= 0.15 ? `battery ${Math.round(live.battery * 100)} %` : "",
     age: age(live, last, now),
@@ -129,14 +129,16 @@ export function tile(s: State, ward: string, bed: Bed, now: Micros, away: Micros
   };
 }
 
-/** number is one vital of a bed as it may be shown now. */
-export function number(v: Shown, bed: Bed, live: BedLive | null, alerts: Alert[], now: Micros): Figure {
-  const r = live?.v?.[v.name];
+/** number is one vital of a bed as it may be shown now. read is the last reading of
+ * each vital, which what is live leaves out when it is old. */
+export function number(v: Shown, bed: Bed, live: BedLive | null, alerts: Alert[], now: Micros, read: Record<string, Reading> = {}): Figure {
+  const r = live?.v?.[v.name] ?? read[v.name];
   const alert = alerts.find((a) => a.kind === "physiological" && vitalOf(a) === v.name) ?? null;
   const off = v.name === "hr" || v.name === "rr" ? leadOff(live, alerts, now) : "";
-  const current = r !== undefined && now - r[1] <= v.stale && !live?.silent_since && !off;
+  const said = live?.v?.[v.name] !== undefined; // else its gateway says that there is none now
+  const current = r !== undefined && said && now - r[1] <= v.stale && !live?.silent_since && !off;
   if (current) return { vital: v, text: figure(r[0], v.decimals), note: "", last: "", limit: crossed(v.name, r[0], bed.limits), alert };
-  return { vital: v, text: "––", note: off || missing(bed, live, r?.[1], now), last: r ? figure(r[0], v.decimals) : "", limit: null, alert };
+  return { vital: v, text: "––", note: off || missing(bed, live, r?.[1], now), last: r && !Number.isNaN(r[0]) ? figure(r[0], v.decimals) : "", limit: null, alert };
 }
 
 function missing(bed: Bed, live: BedLive | null, at: Micros | undefined, now: Micros): string {

@@ -4,7 +4,7 @@
 // which read the JSON that the API's own tests write. What a message does not
 // touch keeps its identity, so that a view is patched only where something changed.
 
-import type { Alert, Bed, BedLive, Down, Gateway, LinePoint, Micros } from "./contract";
+import type { Alert, Bed, BedLive, Down, Gateway, LinePoint, Micros, Reading } from "./contract";
 
 export interface WardState {
   id: string;
@@ -23,10 +23,11 @@ export interface State {
   live: Record<string, BedLive>; // by key(ward, bed)
   line: Record<string, Record<string, LinePoint[]>>; // the last half hour, by key and vital
   last: Record<string, Micros>; // when a bed's last reading was, also when it is no longer live
+  read: Record<string, Record<string, Reading>>; // the last one of each vital, by key and vital
 }
 
 export const empty: State = {
-  loaded: false, snapshots: 0, cursor: "", wards: [], gateways: {}, alerts: {}, ended: [], live: {}, line: {}, last: {},
+  loaded: false, snapshots: 0, cursor: "", wards: [], gateways: {}, alerts: {}, ended: [], live: {}, line: {}, last: {}, read: {},
 };
 
 const keepEnded = 50;
@@ -61,7 +62,7 @@ export function took(s: State, a: Alert): State {
 }
 
 function snapshot(m: Extract<Down, { t: "snapshot" }>): State {
-  const s: State = { ...empty, loaded: true, cursor: m.cursor, gateways: {}, alerts: {}, live: {}, line: {}, last: {} };
+  const s: State = { ...empty, loaded: true, cursor: m.cursor, gateways: {}, alerts: {}, live: {}, line: {}, last: {}, read: {} };
   s.wards = m.wards.map((w) => {
     for (const g of w.gateways ?? []) s.gateways[g.id] = g;
     for (const b of w.beds ?? []) {
@@ -69,6 +70,7 @@ function snapshot(m: Extract<Down, { t: "snapshot" }>): State {
       s.line[key(w.id, b.id)] = b.line ?? {};
       const last = lastOf(b.live, b.line ?? {});
       if (last > 0) s.last[key(w.id, b.id)] = last;
+      s.read[key(w.id, b.id)] = { ...lineEnds(b.line ?? {}), ...b.live?.v };
     }
     return { id: w.id, name: w.name, beds: (w.beds ?? []).map(({ live: _, line: __, ...bed }) => bed) };
   });
@@ -108,15 +110,17 @@ function withAlert(s: State, a: Alert, page: boolean): State {
 function vitals(s: State, ward: string, beds: BedLive[]): State {
   const live = { ...s.live };
   const last = { ...s.last };
+  const read = { ...s.read };
   let line = s.line;
   for (const b of beds ?? []) {
     const k = key(ward, b.bed);
     live[k] = b; // also when it went back: the cloud's newest is what counts, and a socket keeps its order
     if (newest(b) > 0) last[k] = newest(b);
+    read[k] = { ...read[k], ...b.v };
     const grown = grow(line[k] ?? {}, b);
     if (grown !== line[k]) line = { ...line, [k]: grown };
   }
-  return { ...s, live, line, last };
+  return { ...s, live, line, last, read };
 }
 
 // without forgets what came from beds of w that have another sensor or patient
@@ -128,8 +132,8 @@ function without(s: State, w: WardState, old: WardState | undefined): State {
     return was && (was.sensor !== b.sensor || was.patient !== b.patient);
   });
   if (changed.length === 0) return s;
-  const next = { ...s, live: { ...s.live }, line: { ...s.line }, last: { ...s.last } };
-  for (const b of changed) for (const of of [next.live, next.line, next.last]) delete of[key(w.id, b.id)];
+  const next = { ...s, live: { ...s.live }, line: { ...s.line }, last: { ...s.last }, read: { ...s.read } };
+  for (const b of changed) for (const of of [next.live, next.line, next.last, next.read]) delete of[key(w.id, b.id)];
   return next;
 }
 
@@ -138,6 +142,17 @@ export function newest(live: BedLive | null): Micros {
   let at = 0;
   for (const r of Object.values(live?.v ?? {})) at = Math.max(at, r[1]);
   return at;
+}
+
+// lineEnds are when the last points of a bed's lines were. Their values are means,
+// and no readings.
+function lineEnds(line: Record<string, LinePoint[]>): Record<string, Reading> {
+  const ends: Record<string, Reading> = {};
+  for (const [name, points] of Object.entries(line)) {
+    const p = points?.at(-1);
+    if (p) ends[name] = [NaN, p[0], 0];
+  }
+  return ends;
 }
 
 // lastOf is when a bed's last reading was, as far as a snapshot tells. A line has a
