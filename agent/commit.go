@@ -1,0 +1,275 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"time"
+
+	"wardline/agent/internal/intake"
+	"wardline/agent/internal/outbox"
+	"wardline/agent/internal/ward"
+	"wardline/shared/alert"
+	"wardline/shared/link"
+)
+
+// unit is one commit in the making, and what waits for it.
+type unit struct {
+	commit outbox.Commit
+	began  int64 // Mono
+	acks   []*intake.Message
+	done   []func()
+	beds   map[ward.BedKey]struct{}
+	events []alert.Event
+	urgent bool
+	closed bool // it was given to the disk once: it must not change
+}
+
+func (u *unit) event(e alert.Event) {
+	u.add(link.Alerts, link.AlertEvent, e.At, must(json.Marshal(e)))
+}
+
+func (u *unit) add(lane link.Lane, kind link.Kind, observed int64, payload []byte) {
+	u.commit.Records = append(u.commit.Records, outbox.Record{Lane: lane, Kind: kind, Observed: observed, Payload: payload})
+}
+
+// must is for encoding our own values, which cannot fail.
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// runsWith says whether wall and monotonic time run at now as they did in u, and
+// are believed alike.
+func (u *unit) runsWith(now ward.Instant) bool {
+	drift := (now.Wall - now.Mono) - (u.commit.Wall - u.commit.Mono)
+	return now.Boot == u.commit.Boot && now.Synchronised == u.commit.Synchronised && drift < stepTolerance && drift > -stepTolerance
+}
+
+// part closes the open unit when the clock has stepped, while the ward still is
+// as that unit leaves it.
+func (l *loop) part(now ward.Instant) {
+	if n := len(l.units); n > 0 && !l.units[n-1].closed && !l.units[n-1].runsWith(now) {
+		l.close(l.units[n-1])
+	}
+}
+
+// unit is the open one. Within one unit wall and monotonic time run alike, so
+// that a replay finds each message's instant from the commit's.
+func (l *loop) unit(now ward.Instant) *unit {
+	l.part(now)
+	if n := len(l.units); n > 0 && !l.units[n-1].closed {
+		u := l.units[n-1]
+		u.commit.Mono, u.commit.Wall, u.commit.Synchronised = now.Mono, now.Wall, now.Synchronised
+		return u
+	}
+	u := &unit{began: now.Mono, beds: map[ward.BedKey]struct{}{}}
+	u.commit.Boot, u.commit.Mono, u.commit.Wall, u.commit.Synchronised = now.Boot, now.Mono, now.Wall, now.Synchronised
+	l.units = append(l.units, u)
+	return u
+}
+
+// due says whether the oldest unit must be committed now.
+func (l *loop) due(now int64) bool {
+	if len(l.units) == 0 || now < l.retryAt {
+		return false
+	}
+	u := l.units[0]
+	return u.urgent || u.closed || len(l.units) > 1 || len(u.done) > 0 || len(u.acks) >= l.fullAt() || now-u.began >= linger.Microseconds()
+}
+
+// fullAt is how many unacknowledged messages make a unit full: fewer than the
+// broker's in-flight window, or it would stop giving.
+func (l *loop) fullAt() int { return max(1, min(batchMax, l.cfg.MQTT.Inflight*3/4)) }
+
+func (l *loop) untilFlush() time.Duration {
+	if len(l.units) == 0 {
+		return time.Hour
+	}
+	at := max(l.units[0].began+linger.Microseconds(), l.retryAt)
+	return max(0, time.Duration(at-l.cfg.Clock().Mono)*time.Microsecond)
+}
+
+// flush commits what is due, oldest first. A commit that fails stays, with all
+// that came after it, and is tried again as it was; the ward is shown what they
+// hold all the same, marked not yet durable.
+func (l *loop) flush() {
+	now := l.cfg.Clock()
+	for l.due(now.Mono) {
+		u := l.units[0]
+		if !u.closed {
+			l.close(u)
+		}
+		err := l.keep(u)
+		if errors.Is(err, outbox.ErrDamaged) {
+			if err = l.renew(now); err == nil {
+				u = l.units[0]
+				err = l.keep(u)
+			}
+		}
+		if err != nil {
+			l.failed(now, err)
+			break
+		}
+		l.units = l.units[1:]
+		l.settled(u, now)
+	}
+	if len(l.untold) > 0 {
+		l.show(l.untold, now)
+		clear(l.untold)
+	}
+}
+
+// failed notes that the oldest unit could not be committed. It is said again when
+// the reason changes, and once a minute.
+func (l *loop) failed(now ward.Instant, err error) {
+	l.failures++
+	first := l.retryAt == 0
+	l.retryAt = now.Mono + retryEvery.Microseconds()
+	if first {
+		for _, u := range l.units {
+			maps.Copy(l.untold, u.beds)
+		}
+	}
+	if why := plain(err); first || why != l.failure || l.failures%60 == 0 {
+		l.failure = why
+		l.log.Error("commit failed and is kept", "error", err, "failures", l.failures, "waiting", len(l.units))
+	}
+	l.facts.set("disk_failing", true, l.failure)
+}
+
+// show shows beds as they are in the ward, marked not yet durable where something
+// of them waits for the disk.
+func (l *loop) show(beds map[ward.BedKey]struct{}, now ward.Instant) {
+	l.tell.prepare(beds, l.ward, now, l.pending)()
+}
+
+// pending says whether something of a bed waits for the disk.
+func (l *loop) pending(b ward.BedKey) bool {
+	for _, u := range l.units {
+		if _, ok := u.beds[b]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// empty says that a unit has nothing to commit: its messages were set aside.
+func (u *unit) empty() bool {
+	c := &u.commit
+	return len(c.Frames)+len(c.Records)+len(c.Episodes)+len(c.Commands) == 0 && c.Checkpoint == nil
+}
+
+// close completes a unit's commit: the episodes that changed and, when it is
+// time, the checkpoint.
+func (l *loop) close(u *unit) {
+	u.closed = true
+	for b := range u.beds {
+		u.commit.Episodes = append(u.commit.Episodes, l.episodes(b)...)
+	}
+	if len(l.units) == 1 && u.commit.Mono-l.lastSaved >= checkpointEvery.Microseconds() {
+		u.commit.Checkpoint = l.ward.Save()
+		l.lastSaved = u.commit.Mono
+	}
+}
+
+// episodes are a bed's open alerts, and those that were open at the last commit
+// and are no more.
+func (l *loop) episodes(b ward.BedKey) []outbox.Episode {
+	var out []outbox.Episode
+	open := map[alert.ID]bool{}
+	for _, a := range l.ward.Alerts(b.Ward, b.Bed) {
+		open[a.ID] = true
+		out = append(out, outbox.Episode{ID: string(a.ID), Open: true, State: must(json.Marshal(a))})
+	}
+	for id := range l.kept[b] {
+		if !open[id] {
+			out = append(out, outbox.Episode{ID: string(id)})
+		}
+	}
+	l.kept[b] = open
+	return out
+}
+
+// keep commits one unit. When that takes longer than slowCommit, the ward is
+// alerted meanwhile.
+func (l *loop) keep(u *unit) error {
+	if u.empty() {
+		return nil
+	}
+	early := l.tell.prepare(u.beds, l.ward, l.cfg.Clock(), l.pending)
+	over := make(chan struct{})
+	alarm := time.AfterFunc(slowCommit, func() { early(); close(over) })
+	_, err := l.append(u.commit)
+	if !alarm.Stop() {
+		<-over // or what it shows would come after what is shown next
+	}
+	return err
+}
+
+// renew puts the damaged outbox aside and makes the first commit of a fresh one
+// from all that is in memory: what waits, every open episode, what the cloud must
+// have heard of each, and a checkpoint. What else the old one held for the cloud
+// is in the file that was put aside.
+func (l *loop) renew(now ward.Instant) error {
+	aside, err := l.disk.reopen()
+	if err != nil {
+		return err
+	}
+	l.log.Error("the outbox was damaged: a fresh one is begun", "aside", aside)
+	l.facts.set("storage_damaged", true, aside)
+	all := &unit{began: now.Mono, beds: map[ward.BedKey]struct{}{}, urgent: true, closed: true}
+	all.commit.Boot, all.commit.Mono, all.commit.Wall, all.commit.Synchronised = now.Boot, now.Mono, now.Wall, now.Synchronised
+	for _, u := range l.units {
+		all.take(u)
+	}
+	l.out.Reset()
+	l.ward.Retell(&l.out)
+	for _, e := range l.out.Events {
+		all.event(e)
+	}
+	clear(l.kept)
+	for _, b := range l.cfg.places() {
+		all.beds[b] = struct{}{}
+		all.commit.Episodes = append(all.commit.Episodes, l.episodes(b)...)
+	}
+	all.commit.Checkpoint = l.ward.Save()
+	l.lastSaved = now.Mono
+	l.units = []*unit{all}
+	return nil
+}
+
+// take joins what a later unit holds to u, but for what its ward was like.
+func (u *unit) take(later *unit) {
+	u.commit.Frames = append(u.commit.Frames, later.commit.Frames...)
+	u.commit.Records = append(u.commit.Records, later.commit.Records...)
+	u.commit.Commands = append(u.commit.Commands, later.commit.Commands...)
+	u.acks = append(u.acks, later.acks...)
+	u.done = append(u.done, later.done...)
+	u.events = append(u.events, later.events...)
+}
+
+// settled is what a commit that is on the disk allows.
+func (l *loop) settled(u *unit, now ward.Instant) {
+	l.commits++
+	if l.retryAt != 0 {
+		l.retryAt = 0
+		l.facts.set("disk_failing", false, "")
+	}
+	l.show(u.beds, now) // before hundreds of acknowledgements go the same way
+	if len(u.commit.Records) > 0 {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+	for _, m := range u.acks {
+		m.Ack()
+	}
+	for _, done := range u.done {
+		done()
+	}
+	l.tell.events(u.events)
+}
