@@ -43,7 +43,7 @@ export function start(o) {
     }
     wards.push({ id: `${7 + w}w`, name: names[w], beds });
   }
-  const gateways = new Map(wards.map((w, i) => [`gw-${7 + i}w`, { id: `gw-${7 + i}w`, site: "st-anne", wards: [w.id], link: "up", since: begun - 86400e6, software: "0.2.0", revoked: false, pending: 0 }]));
+  const gateways = new Map(wards.map((w, i) => [`gw-${7 + i}w`, { id: `gw-${7 + i}w`, site: "st-anne", wards: [w.id], link: "up", since: begun - 86400e6, why: "", software: "0.2.0", revoked: false, pending: 0 }]));
   const alerts = new Map();
   const events = new Map();
   const raise = (bed, priority, kind, text, rule, ago, more = {}) => {
