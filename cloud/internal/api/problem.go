@@ -59,6 +59,7 @@ func (p *Problem) GetHeaders() http.Header {
 const (
 	reasonInvalid     = "invalid"
 	reasonNotFound    = "not_found"
+	reasonMethod      = "method"
 	reasonConflict    = "conflict"
 	reasonCrossOrigin = "cross_origin"
 	reasonTooLarge    = "too_large"

@@ -299,6 +299,11 @@ func TestWhatIsNotThereOrNotUnderstoodIsAProblem(t *testing.T) {
 	wantProblem(t, c.get("/api/v1/alerts/short"), 422, "invalid")
 	wantProblem(t, c.get("/api/v1/wards/7w/beds/99/trend"), 404, "not_found")
 	wantProblem(t, c.get("/api/v1/nothing"), 404, "not_found")
+	r := c.send("PUT", "/api/v1/session", "")
+	wantProblem(t, r, 405, "method")
+	if got := r.Header.Get("Allow"); got != "GET, POST, DELETE" {
+		t.Errorf("allowed are %q", got)
+	}
 	admin := w.as(t, "administrator")
 	wantProblem(t, admin.post("/api/v1/gateways/none/revoke", "{}"), 404, "not_found")
 	wantProblem(t, admin.post("/api/v1/people/administrator/disable", ""), 409, "conflict")

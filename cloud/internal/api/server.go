@@ -79,11 +79,28 @@ func New(c Config) *Server {
 	mux.HandleFunc("GET /api/v1/live", s.live.serve)
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		if allowed := methods(mux, r); len(allowed) > 0 {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			writeProblem(w, newProblem(http.StatusMethodNotAllowed, reasonMethod, "This address takes "+strings.Join(allowed, " and ")+" only."))
+			return
+		}
 		writeProblem(w, newProblem(http.StatusNotFound, reasonNotFound, "The API has no such address. See /api/v1/openapi.json."))
 	})
 	mux.Handle("/", newPage(c.Page))
 	s.http = s.guard(mux)
 	return s
+}
+
+// methods are those that the API has for a request's address.
+func methods(mux *http.ServeMux, r *http.Request) (allowed []string) {
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := r.Clone(r.Context())
+		other.Method = m
+		if _, pattern := mux.Handler(other); strings.HasPrefix(pattern, m+" ") {
+			allowed = append(allowed, m)
+		}
+	}
+	return allowed
 }
 
 // ServeHTTP answers one request.
