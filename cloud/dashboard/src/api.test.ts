@@ -14,8 +14,9 @@ function asked(...answers: (Response | undefined)[]): string[] {
   return keys;
 }
 
-test("an act that got no answer is asked for again with the same key, and a new one with another", async () => {
-  const done = () => new Response("{}", { status: 200 });
+const done = () => new Response("{}", { status: 200 });
+
+test("a comment that got no answer is asked for again with the same key, and a new one with another", async () => {
   const keys = asked(undefined, done(), done());
   await expect(api.comment("a", "moved")).rejects.toMatchObject({ status: 0 });
   await api.comment("a", "moved");
@@ -24,9 +25,22 @@ test("an act that got no answer is asked for again with the same key, and a new 
   expect(keys[2]).not.toBe(keys[1]);
 });
 
-test("an act that was refused is asked for with a new key", async () => {
-  const keys = asked(new Response('{"reason":"conflict","detail":"not now"}', { status: 409 }), new Response("{}", { status: 200 }));
-  await expect(api.acknowledge("b")).rejects.toMatchObject({ status: 409 });
-  await api.acknowledge("b");
-  expect(keys[1]).not.toBe(keys[0]);
+test("a comment that was refused is asked for with a new key, one that failed on its way with the same", async () => {
+  const keys = asked(new Response("", { status: 502 }), new Response('{"reason":"conflict","detail":"not now"}', { status: 409 }), done());
+  await expect(api.comment("b", "moved")).rejects.toMatchObject({ status: 502 });
+  await expect(api.comment("b", "moved")).rejects.toMatchObject({ status: 409 });
+  await api.comment("b", "moved");
+  expect(keys[1]).toBe(keys[0]);
+  expect(keys[2]).not.toBe(keys[1]);
+});
+
+// The first may have been done and have run out or been withdrawn since: the cloud
+// would answer to its key that all is well, and acknowledge nothing.
+test("an acknowledgement that got no answer is a new one when it is pressed again", async () => {
+  for (const press of [api.acknowledge, api.withdraw, (a: string) => api.resolve(a, "seen")]) {
+    const keys = asked(undefined, done());
+    await expect(press("c")).rejects.toMatchObject({ status: 0 });
+    await press("c");
+    expect(keys[1]).not.toBe(keys[0]);
+  }
 });

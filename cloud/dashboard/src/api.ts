@@ -62,20 +62,26 @@ const query = (o: Record<string, string | number | undefined>): string => {
 
 const id = encodeURIComponent;
 
-// An act that got no answer may have been done: asked for again with the same key,
-// it is not done twice.
+const newKey = (): string => crypto.randomUUID?.() ?? String(Math.random());
+const act = <T>(a: string, what: string, body: unknown, key = newKey()) => call<T>("POST", `/alerts/${id(a)}/${what}`, body, key);
+
+// A comment that got no answer may have been written: asked for again with the same
+// key, it is not written twice. The other acts have a new key each time. Twice they
+// do no harm; and the cloud, which remembers a key for days, would pass over an
+// acknowledgement that is pressed again after the first, unanswered one ran out.
 const unanswered = new Map<string, string>();
 
-async function act<T>(a: string, what: string, body: unknown): Promise<T> {
-  const same = `${a} ${what} ${JSON.stringify(body)}`;
-  const key = unanswered.get(same) ?? crypto.randomUUID?.() ?? String(Math.random());
+async function comment(a: string, text: string): Promise<Alert> {
+  const same = `${a} ${text}`;
+  const key = unanswered.get(same) ?? newKey();
   unanswered.set(same, key);
   try {
-    const done = await call<T>("POST", `/alerts/${id(a)}/${what}`, body, key);
+    const done = await act<Alert>(a, "comment", { text }, key);
     unanswered.delete(same);
     return done;
   } catch (e) {
-    if (!(e instanceof Refusal) || e.status !== 0) unanswered.delete(same);
+    // What a proxy or a failing cloud says is no word on whether it was written.
+    if (e instanceof Refusal && e.status >= 400 && e.status < 500) unanswered.delete(same);
     throw e;
   }
 }
@@ -91,7 +97,7 @@ export const api = {
   alert: (a: string) => call<AlertStory>("GET", `/alerts/${id(a)}`),
   acknowledge: (a: string) => act<Alert>(a, "acknowledge", {}),
   withdraw: (a: string) => act<Alert>(a, "withdraw", {}),
-  comment: (a: string, text: string) => act<Alert>(a, "comment", { text }),
+  comment,
   resolve: (a: string, text: string) => act<Alert>(a, "resolve", { text }),
   trend: (ward: string, bed: string, from: number, to: number, points: number) =>
     call<Trend>("GET", `/wards/${id(ward)}/beds/${id(bed)}/trend${query({ from, to, points })}`),
