@@ -51,42 +51,34 @@ func (d *demo) introduce(ctx context.Context, c cloud.Config) ([]account, error)
 	return accounts, err
 }
 
-// accounts makes those that are not there yet. Their passwords are written down
-// before, so that a start which is cut off leaves none that nobody knows.
-func (d *demo) accounts(ctx context.Context, admin *cloud.Admin) ([]account, error) {
-	people := []cloud.Account{
-		{Name: "nurse", Display: "Nurse on duty", Role: "clinician", Wards: []string{"7e", "7w"}},
-		{Name: "technician", Display: "Technician", Role: "technician", Wards: []string{"*"}},
-	}
-	known, err := d.passwords(people)
-	if err != nil {
-		return nil, err
-	}
-	for i, x := range people {
-		if admin.HasAccount(ctx, x.Name) == nil {
-			continue
-		}
-		if err := admin.AddAccount(ctx, x, known[i].Password); err != nil {
-			return nil, err
-		}
-	}
-	return known, nil
-}
-
-// passwords are those of an earlier start, or new ones.
-func (d *demo) passwords(people []cloud.Account) (known []account, err error) {
+// accounts are those of an earlier start, or made now. Their passwords are written
+// down when all are made: a start that is cut off before has written nothing, and
+// the next gives those that are there already new ones.
+func (d *demo) accounts(ctx context.Context, admin *cloud.Admin) (known []account, err error) {
 	text, err := os.ReadFile(d.signIn())
 	if err == nil {
-		if err = json.Unmarshal(text, &known); err == nil && len(known) == len(people) {
-			return known, nil
+		if err := json.Unmarshal(text, &known); err != nil {
+			return nil, fmt.Errorf("%s is not what the demonstration wrote: remove it to have new passwords (%w)", d.signIn(), err)
 		}
-		return nil, fmt.Errorf("%s is not what the demonstration wrote: remove %s to begin anew (%v)", d.signIn(), d.data, err)
+		return known, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	for _, x := range people {
-		known = append(known, account{x.Name, strings.ToLower(rand.Text()[:12]), x.Role})
+	for _, x := range []cloud.Account{
+		{Name: "nurse", Display: "Nurse on duty", Role: "clinician", Wards: []string{"7e", "7w"}},
+		{Name: "technician", Display: "Technician", Role: "technician", Wards: []string{"*"}},
+	} {
+		password := strings.ToLower(rand.Text()[:12])
+		if admin.HasAccount(ctx, x.Name) == nil {
+			err = admin.SetPassword(ctx, x.Name, password)
+		} else {
+			err = admin.AddAccount(ctx, x, password)
+		}
+		if err != nil {
+			return nil, err
+		}
+		known = append(known, account{x.Name, password, x.Role})
 	}
 	if text, err = json.MarshalIndent(known, "", "  "); err != nil {
 		return nil, err
