@@ -59,7 +59,7 @@ func TestAHeartRateOf190AlertsAndWhatCannotBeReadIsCountedAndChangesNothing(t *t
 
 		want := map[string]uint64{"malformed_json": 1, "unknown_sensor": 1, "future_timestamp": 1, "too_large": 1}
 		var after agentStatus
-		until(t, 10*time.Second, "the count of four bad messages", func() error {
+		seldom(t, 10*time.Second, "the count of four bad messages", func() error {
 			after = g.status()
 			got := after.setAside()
 			for reason, n := range before.setAside() {
@@ -104,7 +104,7 @@ func TestAHeartRateOf190AlertsAndWhatCannotBeReadIsCountedAndChangesNothing(t *t
 			}
 			return nil
 		})
-		until(t, 5*time.Second, "the end of the sound in the ward", func() error {
+		seldom(t, 5*time.Second, "the end of the sound in the ward", func() error {
 			var m bedAlerts
 			if err := g.retained(alertsTopic(wardID, "12"), &m); err != nil {
 				return err
@@ -132,7 +132,7 @@ func TestAHeartRateOf190AlertsAndWhatCannotBeReadIsCountedAndChangesNothing(t *t
 		if got := resolve(); got.Status != http.StatusOK {
 			t.Errorf("resolve: %v", got)
 		}
-		until(t, 15*time.Second, "the resolution at the gateway and in the ward", func() error {
+		seldom(t, 15*time.Second, "the resolution at the gateway and in the ward", func() error {
 			var m bedAlerts
 			if err := g.retained(alertsTopic(wardID, "12"), &m); err != nil {
 				return err

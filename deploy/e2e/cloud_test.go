@@ -142,11 +142,13 @@ type cloudAlert struct {
 	Page      bool
 	AtGateway bool `json:"at_gateway"`
 	Ack       *struct{ By, Via string }
-	Events    []struct {
-		Author, Type string
-		N            uint32
-		At           int64
-	}
+	Events    []cloudEvent
+}
+
+type cloudEvent struct {
+	Author, Type string
+	N            uint32
+	At           int64
 }
 
 // alerts is every alert in the given state: open, ended or all.

@@ -21,7 +21,7 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 	a := nurse.openAlert(30*time.Second, "1", "hr-high")
 	same := func(when string) {
 		t.Helper()
-		until(t, 20*time.Second, "the same alert at the gateway "+when, func() error {
+		seldom(t, 20*time.Second, "the same alert at the gateway "+when, func() error {
 			s, err := g.tryStatus()
 			if err != nil {
 				return err
@@ -76,7 +76,7 @@ func TestKilledInTheMiddleOfAnAlertItGoesOnOnce(t *testing.T) {
 	// Ended while the link is cut, and killed before it could be told.
 	g.wire.cut()
 	patient.set("hr", 72)
-	until(t, 40*time.Second, "the end of the alert, in the ward", func() error {
+	seldom(t, 40*time.Second, "the end of the alert, in the ward", func() error {
 		s, err := g.tryStatus()
 		if err == nil && find(s.Alerts, "1", "hr-high").ID != "" {
 			err = fmt.Errorf("it goes on: %+v", s.Alerts)
@@ -121,7 +121,7 @@ func TestACloudIsRestoredFromItsBackupAndTheGatewayGoesOn(t *testing.T) {
 
 	// More is measured, which the backup does not have.
 	sent := vitalsLane(g.status())
-	until(t, 30*time.Second, "summaries after the backup", func() error {
+	seldom(t, 30*time.Second, "summaries after the backup", func() error {
 		if n := vitalsLane(g.status()); n < sent+2 {
 			return fmt.Errorf("%d, and at the backup %d", n, sent)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,15 @@ func TestEveryEpisodeOfTheVirtualRelayIsOnThePageAndAnAcknowledgementThereReache
 		}
 		card := fmt.Sprintf(".dock article[data-alert='%s']", a.ID)
 		wall.see(10*time.Second, card, marks[e.priority])
+		if e.kind == "tachycardia" {
+			// The rule waits for 5 s. A second more is promised, and so much its tick alone
+			// may take; the machine may be busy with other tests.
+			took := time.Since(time.UnixMicro(a.Onset))
+			t.Logf("%s was on the wall %v after its onset", e.rule, took.Round(time.Millisecond))
+			if took < 5*time.Second || took > 8*time.Second {
+				t.Errorf("%s was on the wall %v after its onset, want about 5 s", e.rule, took)
+			}
+		}
 		wall.see(5*time.Second, card, "Bed "+bed)
 		// The dock says the same words as the API; they may have been updated since.
 		said := strings.Join(wall.texts(card+" .text"), "")
@@ -97,7 +107,7 @@ func TestEveryEpisodeOfTheVirtualRelayIsOnThePageAndAnAcknowledgementThereReache
 		card := fmt.Sprintf(".dock article[data-alert='%s']", a.ID)
 		wall.click(card+" button", "Acknowledge")
 		wall.see(10*time.Second, card, "acked by nurse")
-		until(t, 15*time.Second, "the acknowledgement in the agent's status", func() error {
+		seldom(t, 15*time.Second, "the acknowledgement in the agent's status", func() error {
 			for _, x := range g.status().Alerts {
 				if x.ID == a.ID && x.AcknowledgedBy == "nurse" {
 					return nil
@@ -105,7 +115,7 @@ func TestEveryEpisodeOfTheVirtualRelayIsOnThePageAndAnAcknowledgementThereReache
 			}
 			return fmt.Errorf("it has %+v", g.status().Alerts)
 		})
-		until(t, 15*time.Second, "the acknowledgement on the ward's topic", func() error {
+		seldom(t, 15*time.Second, "the acknowledgement on the ward's topic", func() error {
 			var m bedAlerts
 			if err := g.retained(alertsTopic(wardID, "1"), &m); err != nil {
 				return err
@@ -129,10 +139,12 @@ func TestEveryEpisodeOfTheVirtualRelayIsOnThePageAndAnAcknowledgementThereReache
 		a := byRule["rr-extreme-low"]
 		card := fmt.Sprintf(".dock article[data-alert='%s']", a.ID)
 		wall.click(card+" button", "Acknowledge")
-		wall.see(10*time.Second, card, "acked by nurse")
-		wall.click(".toast:has-text('bed 3') button", "Undo")
+		wall.click(".toast:has-text('bed 3') button", "Undo") // it is there for 5 s from the cloud's answer on
 		wall.see(10*time.Second, card, "nobody yet")
-		until(t, 15*time.Second, "the withdrawal at the gateway", func() error {
+		if !slices.ContainsFunc(nurse.in(t).alert(a.ID).Events, func(e cloudEvent) bool { return e.Type == "acknowledged" }) {
+			t.Error("there was no acknowledgement to undo")
+		}
+		seldom(t, 15*time.Second, "the withdrawal at the gateway", func() error {
 			x := find(g.status().Alerts, "3", "rr-extreme-low")
 			if cloud := nurse.in(t).alert(a.ID); x.ID != a.ID || x.AcknowledgedBy != "" || cloud.Ack != nil || !cloud.AtGateway {
 				return fmt.Errorf("the gateway has %+v, the cloud %+v", x, cloud.Ack)

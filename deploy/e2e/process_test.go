@@ -270,8 +270,21 @@ func until(t testing.TB, within time.Duration, what string, ok func() error) {
 	}
 }
 
+// seldom is until for an ok that starts a process: tests that run beside one
+// another would keep the machine busy with asking.
+func seldom(t testing.TB, within time.Duration, what string, ok func() error) {
+	t.Helper()
+	if err := every(300*time.Millisecond, within, ok); err != nil {
+		t.Fatalf("%s did not come within %v: %v", what, within, err)
+	}
+}
+
 func waited(within time.Duration, ok func() error) error {
-	tick := time.NewTicker(100 * time.Millisecond)
+	return every(100*time.Millisecond, within, ok)
+}
+
+func every(pause, within time.Duration, ok func() error) error {
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
 	for deadline := time.Now().Add(within); ; <-tick.C {
 		err := ok()

@@ -101,7 +101,7 @@ func TestWhoMayNotIsRefusedToldWhyAndAudited(t *testing.T) {
 		}
 		// Another CA's, under the name of a gateway that there is.
 		x := g.impostor("forged", forged, gatewayID)
-		until(t, 30*time.Second, "the refusal of another CA's certificate", func() error {
+		seldom(t, 30*time.Second, "the refusal of another CA's certificate", func() error {
 			u := x.status().Uplink
 			if u.State == "connected" || !strings.Contains(u.Error, "certificate") {
 				return fmt.Errorf("uplink %+v", u)
@@ -111,7 +111,7 @@ func TestWhoMayNotIsRefusedToldWhyAndAudited(t *testing.T) {
 		g.audited("", "certificate")
 		// The cloud's own, of a gateway that never enrolled.
 		x = g.impostor("nobody", ours, "gw-nobody")
-		until(t, 30*time.Second, "the refusal of a gateway that never enrolled", func() error {
+		seldom(t, 30*time.Second, "the refusal of a gateway that never enrolled", func() error {
 			u := x.status().Uplink
 			if u.State != "refused" || !strings.Contains(u.Error, "gw-nobody") {
 				return fmt.Errorf("uplink %+v", u)
@@ -140,7 +140,8 @@ func TestWhoMayNotIsRefusedToldWhyAndAudited(t *testing.T) {
 		if took > 3*time.Second { // a second is promised; the machine may be busy with other tests
 			t.Errorf("the session went on for %v after the gateway was revoked", took)
 		}
-		until(t, 45*time.Second, "the agent's word that it is refused", func() error {
+		patient.set("hr", 74) // which ends the alert in the ward
+		seldom(t, 45*time.Second, "the agent's word that it is refused", func() error {
 			s := g.status()
 			if s.Uplink.State != "refused" || !strings.Contains(s.Uplink.Error, "revoked") {
 				return fmt.Errorf("uplink %+v", s.Uplink)
@@ -152,6 +153,22 @@ func TestWhoMayNotIsRefusedToldWhyAndAudited(t *testing.T) {
 		}
 		g.audited("", "revoked")
 		g.heard("p1") // the ward is watched all the same
+		seldom(t, 30*time.Second, "the end of the condition, in the ward", func() error {
+			if x := find(g.status().Alerts, "1", "hr-extreme-high"); x.Phase == "active" {
+				return fmt.Errorf("it is %+v", x)
+			}
+			return nil
+		})
+		if x := nurse.alert(a.ID); slices.ContainsFunc(x.Events, func(e cloudEvent) bool { return e.Author == "gateway" && e.At > end.got.UnixMicro() }) {
+			t.Errorf("the cloud took what a revoked gateway said of its alert: %+v", x)
+		}
+		for _, d := range screen.all() {
+			for _, b := range d.Beds {
+				if at := int64(b.V["hr"][1]); at > end.got.Add(time.Second).UnixMicro() {
+					t.Errorf("the cloud took a heart rate of %v, and the session had ended at %v", time.UnixMicro(at), end.got)
+				}
+			}
+		}
 	})
 }
 

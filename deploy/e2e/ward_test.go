@@ -140,7 +140,7 @@ func (s *site) startBroker() {
 		write(s.t, s.path("mqtt-password"), mqttPassword)
 	}
 	s.broker = start(s.t, "mosquitto", mosquitto(), "-c", conf)
-	until(s.t, 10*time.Second, "the broker", func() error {
+	seldom(s.t, 10*time.Second, "the broker", func() error {
 		if got := run(s.t, "mosquitto_sub", s.mqtt("station", "-t", "wl/1/ward/none/agent", "-E")...); got.code != 0 {
 			return fmt.Errorf("mosquitto_sub: exit %d: %s", got.code, got.err)
 		}
@@ -198,7 +198,7 @@ func (g *gateway) config() string { return g.path(g.id + ".yaml") }
 func (g *gateway) startAgent() {
 	g.t.Helper()
 	g.agent = start(g.t, "wardline-agent", program(g.t, "wardline-agent"), "run", "--config", g.config())
-	until(g.t, 15*time.Second, "the agent's broker", func() error {
+	seldom(g.t, 15*time.Second, "the agent's broker", func() error {
 		s, err := g.tryStatus()
 		if err == nil && s.Broker.State != "connected" {
 			err = fmt.Errorf("broker %s: %s", s.Broker.State, s.Broker.Error)
@@ -211,7 +211,7 @@ func (g *gateway) startAgent() {
 // was owed is there.
 func (g *gateway) linked() {
 	g.t.Helper()
-	until(g.t, 45*time.Second, "the link to the cloud", func() error {
+	seldom(g.t, 45*time.Second, "the link to the cloud", func() error {
 		s, err := g.tryStatus()
 		if err == nil && s.Uplink.State != "connected" {
 			err = fmt.Errorf("uplink %s: %s", s.Uplink.State, s.Uplink.Error)
@@ -223,7 +223,7 @@ func (g *gateway) linked() {
 // drained waits until the cloud has every record that the gateway made so far.
 func (g *gateway) drained(within time.Duration) {
 	g.t.Helper()
-	until(g.t, within, "an empty outbox", func() error {
+	seldom(g.t, within, "an empty outbox", func() error {
 		s, err := g.tryStatus()
 		if err != nil {
 			return err
@@ -329,7 +329,7 @@ func (g *gateway) in(t testing.TB) *gateway {
 // heard waits until the agent has heard a sensor within the last seconds.
 func (g *gateway) heard(sensor string) {
 	g.t.Helper()
-	until(g.t, 20*time.Second, "a word from sensor "+sensor, func() error {
+	seldom(g.t, 20*time.Second, "a word from sensor "+sensor, func() error {
 		s, err := g.tryStatus()
 		if err != nil {
 			return err
@@ -346,7 +346,7 @@ func (g *gateway) heard(sensor string) {
 // acknowledged waits until the agent knows who acknowledged an alert.
 func (g *gateway) acknowledged(id, by string) {
 	g.t.Helper()
-	until(g.t, 20*time.Second, "the acknowledgement at the gateway", func() error {
+	seldom(g.t, 20*time.Second, "the acknowledgement at the gateway", func() error {
 		s, err := g.tryStatus()
 		if err != nil {
 			return err
@@ -363,7 +363,7 @@ func (g *gateway) acknowledged(id, by string) {
 // watching waits until the ward's stations are told that somebody watches, or not.
 func (g *gateway) watching(yes bool) {
 	g.t.Helper()
-	until(g.t, 15*time.Second, fmt.Sprintf("a heartbeat that says watching: %v", yes), func() error {
+	seldom(g.t, 15*time.Second, fmt.Sprintf("a heartbeat that says watching: %v", yes), func() error {
 		var m struct{ Watching bool }
 		if err := g.retained("wl/1/ward/"+g.ward+"/agent", &m); err != nil {
 			return err
