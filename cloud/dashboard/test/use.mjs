@@ -175,6 +175,7 @@ await test("a break is said within 5 s of its being sure, and mends by itself", 
   await fetch(`${cloud.url}/fake/cut`);
   await page.waitForSelector("[data-bar=connection]", { timeout: 8000 }); // it is sure after 3 s
   await page.waitForSelector("[data-bed='13'] >> text=this screen is cut off");
+  await page.waitForSelector(".dock >> text=/These alerts are as they were [0-9]+ s ago/");
   await until("no value is shown as current", async () => {
     await page.waitForTimeout(1000);
     return (await page.locator(".value:not(.none)").count()) === 0;
