@@ -24,6 +24,7 @@ const (
 	goodbye      = 250 * time.Millisecond
 	reconnectMax = 5 * time.Second
 	owed         = 30 * time.Second // for the last acknowledgements
+	parting      = 2 * time.Second  // for those, when the relay is told to stop
 )
 
 // offline is the relay's last will, and its last word (SPEC §11).
@@ -174,8 +175,9 @@ func (k *conn) drain() {
 	}
 }
 
-// close says goodbye; whole waits first, for owed at most, until everything
-// is acknowledged.
+// close says goodbye, when everything is acknowledged or what one waits for that
+// is over: owed for what was played whole, and parting, while there is a
+// connection, for what was cut short.
 func (k *conn) close(whole bool) {
 	close(k.tokens)
 	drained := make(chan struct{})
@@ -183,10 +185,14 @@ func (k *conn) close(whole bool) {
 		k.drained.Wait()
 		close(drained)
 	}()
+	patience := parting
 	if whole {
+		patience = owed
+	}
+	if whole || k.open() {
 		select {
 		case <-drained:
-		case <-time.After(owed):
+		case <-time.After(patience):
 		}
 	}
 	if k.open() {

@@ -14,6 +14,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/packets"
+
 	pb "wardline/firmware-protocol/biosensorpb"
 	"wardline/firmware-protocol/frame"
 )
@@ -78,6 +81,34 @@ func TestARelaysStateIsRetainedAndItsLastWordIsOffline(t *testing.T) {
 			if err != nil || !m.retained || s.Online != (i < 3) {
 				t.Errorf("state %d: %s, retained %v, %v", i, m.payload, m.retained, err)
 			}
+		}
+	})
+}
+
+// slow acknowledges as a broker does that waits for a disk.
+type slow struct{ mochi.HookBase }
+
+func (slow) Provides(b byte) bool { return b == mochi.OnPublish }
+func (slow) OnPublish(_ *mochi.Client, p packets.Packet) (packets.Packet, error) {
+	time.Sleep(1200 * time.Millisecond)
+	return p, nil
+}
+
+func TestWhatTheBrokerTakesWhileTheRelayStopsIsCountedAsTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t)
+		if err := w.AddHook(new(slow), nil); err != nil {
+			t.Fatal(err)
+		}
+		stats := new(Stats)
+		stop := start(t, w, Config{VitalsOnly: true, FrameEvery: 4 * time.Second, Stats: stats})
+		time.Sleep(8100 * time.Millisecond)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		_, seqs := w.frames(t, nil)
+		if taken, sent := stats.Messages.Load(), len(seqs["s001"]); sent == 0 || taken != int64(sent) || stats.Failed.Load() != 0 {
+			t.Errorf("%d of %d taken, %d not", taken, sent, stats.Failed.Load())
 		}
 	})
 }

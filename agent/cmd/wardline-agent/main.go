@@ -6,11 +6,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -39,14 +42,29 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
+// failure is what --json prints when a command fails: one line, also where a
+// command that cannot be parsed asks for it (a documented contract).
+type failure struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// flagName is a flag as package flag writes it in its errors.
+var flagName = regexp.MustCompile(` -([a-z][a-z-]+)`)
+
 func run(ctx context.Context, args []string) int {
 	err := app().RunContext(ctx, args)
 	if err == nil {
 		return 0
 	}
+	said := failure{Error: err.Error()}
 	fmt.Fprintf(os.Stderr, "wardline-agent: %v\n", err)
 	if h, ok := errors.AsType[hinted](err); ok {
+		said.Hint = h.hint
 		fmt.Fprintf(os.Stderr, "hint: %s\n", h.hint)
+	}
+	if slices.ContainsFunc(args, func(a string) bool { return a == "--json" || a == "-json" }) {
+		json.NewEncoder(os.Stdout).Encode(said) // the exit code says it to whoever cannot read it
 	}
 	if _, ok := errors.AsType[asked](err); ok {
 		return 2
@@ -60,7 +78,7 @@ func app() *cli.App {
 		if c.Command.Name != c.App.Name {
 			of += c.Command.Name + " "
 		}
-		return hinted{asked{err}, "try: " + of + "--help"}
+		return hinted{asked{errors.New(flagName.ReplaceAllString(err.Error(), " --$1"))}, "try: " + of + "--help"}
 	}
 	a := &cli.App{
 		Name:            "wardline-agent",
@@ -71,18 +89,18 @@ func app() *cli.App {
 		OnUsageError:    usage,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		CommandNotFound: nil,
-		Flags:           []cli.Flag{&cli.BoolFlag{Name: "version", Usage: "print the version"}},
+		Flags:           []cli.Flag{&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
 				return printVersion(os.Stdout)
 			}
 			if name := c.Args().First(); name != "" {
-				return hinted{asked{fmt.Errorf("there is no command %q", name)}, "try: wardline-agent --help"}
+				return noCommand(name)
 			}
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			runCommand(), checkConfigCommand(), enrolCommand(), statusCommand(), tailCommand(), virtualCommand(), versionCommand(),
+			runCommand(), checkConfigCommand(), enrolCommand(), statusCommand(), tailCommand(), virtualCommand(), versionCommand(), helpCommand(),
 		},
 	}
 	for _, c := range a.Commands {
@@ -91,13 +109,33 @@ func app() *cli.App {
 	return a
 }
 
+func noCommand(name string) error {
+	return hinted{asked{fmt.Errorf("there is no command %q", name)}, "try: wardline-agent --help"}
+}
+
+func helpCommand() *cli.Command {
+	return &cli.Command{
+		Name: "help", Usage: "say what the commands are, or what one does", ArgsUsage: "[COMMAND]",
+		Action: func(c *cli.Context) error {
+			name := c.Args().First()
+			switch {
+			case name == "":
+				return cli.ShowAppHelp(c)
+			case c.App.Command(name) == nil:
+				return noCommand(name)
+			}
+			return cli.ShowCommandHelp(c.Lineage()[1], name)
+		},
+	}
+}
+
 // configFlag names the configuration file.
 var configFlag = &cli.StringFlag{
 	Name: "config", Aliases: []string{"c"}, EnvVars: []string{"WARDLINE_CONFIG"},
 	Value: "/etc/wardline/agent.yaml", Usage: "the gateway's configuration `FILE`",
 }
 
-var jsonFlag = &cli.BoolFlag{Name: "json", Usage: "print JSON for programs"}
+var jsonFlag = &cli.BoolFlag{Name: "json", Usage: "print JSON for programs", DisableDefaultText: true}
 
 // load reads and checks the configuration.
 func load(c *cli.Context) (agent.Config, error) { return read(c, agent.Load) }
@@ -110,6 +148,9 @@ func read(c *cli.Context, how func(path string) (agent.Config, error)) (agent.Co
 	cfg, err := how(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return cfg, hinted{fmt.Errorf("cannot use the configuration: %w", err), "name the file with --config; deploy/edge has an example"}
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return cfg, hinted{fmt.Errorf("cannot use the configuration: %w", err), asOwner}
 	}
 	if err != nil {
 		return cfg, hinted{fmt.Errorf("cannot use the configuration: %w", err), "after mending it: wardline-agent check-config --config " + path}
@@ -158,7 +199,7 @@ func enrolCommand() *cli.Command {
 		Description: "TOKEN is the line that an operator made with: wardline-cloud gateway token\nGive - to have it read from standard input.",
 		Flags: []cli.Flag{configFlag, jsonFlag,
 			&cli.StringFlag{Name: "data", Usage: "the data `FOLDER`, when there is no configuration yet"},
-			&cli.BoolFlag{Name: "replace", Usage: "give up the identity that this gateway has"}},
+			&cli.BoolFlag{Name: "replace", Usage: "give up the identity that this gateway has", DisableDefaultText: true}},
 		Action: enrol,
 	}
 }
@@ -227,13 +268,16 @@ func dial(c *cli.Context) (*control.Client, error) {
 	return control.Dial(cfg.ControlSocket()), nil
 }
 
+// asOwner is what to do when the account that asks may not.
+const asOwner = "this account may not: ask as the agent's own, sudo -u wardline wardline-agent …"
+
 func notReached(err error) error {
 	err2 := fmt.Errorf("cannot reach the agent: %w", err)
 	switch {
 	case errors.Is(err, control.ErrNotRunning):
 		return hinted{err2, "is it running? try: systemctl status wardline-agent"}
 	case errors.Is(err, fs.ErrPermission):
-		return hinted{err2, "this account may not ask it: try with sudo"}
+		return hinted{err2, asOwner}
 	}
 	return err2
 }
