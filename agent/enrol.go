@@ -65,13 +65,13 @@ const (
 func Enrol(ctx context.Context, data, token string, replace bool) (Enrolment, error) {
 	t, err := pki.ParseToken(token)
 	if err != nil {
-		return Enrolment{}, fmt.Errorf("read the token: %w", err)
+		return Enrolment{}, err
 	}
 	if _, err := ReadEnrolment(data); err == nil && !replace {
 		return Enrolment{}, ErrEnrolled
 	}
 	if err := os.MkdirAll(data, 0o700); err != nil {
-		return Enrolment{}, fmt.Errorf("make the data folder: %w", err)
+		return Enrolment{}, unwritable(data, err)
 	}
 	key, csr, err := pendingKey(data, t.ID)
 	if err != nil {
@@ -141,14 +141,43 @@ func pendingKey(data, id string) (key, csr []byte, err error) {
 	if keyErr == nil && csrErr == nil {
 		return key, csr, nil
 	}
-	key, csr, err = pki.NewKeyAndCSR()
-	if err == nil {
-		err = errors.Join(pki.WriteFile(keyFile, key, 0o600), pki.WriteFile(csrFile, csr, 0o600))
-	}
-	if err != nil {
+	if key, csr, err = pki.NewKeyAndCSR(); err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
 	}
+	if err = pki.WriteFile(keyFile, key, 0o600); err == nil {
+		err = pki.WriteFile(csrFile, csr, 0o600)
+	}
+	if err != nil {
+		return nil, nil, unwritable(data, err)
+	}
 	return key, csr, nil
+}
+
+// unwritable is why nothing can be written to the data folder, without the name of
+// the file that was tried.
+func unwritable(data string, err error) error {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		err = at.Err
+	} else if at, ok := errors.AsType[*os.LinkError](err); ok {
+		err = at.Err
+	}
+	return fmt.Errorf("the data folder %s cannot be written to: %w", data, err)
+}
+
+// TryData says why the data folder cannot be written to; nil when it can, or is to
+// be made yet. Nothing is left in it.
+func (c Config) TryData() error {
+	f, err := os.CreateTemp(c.Data, ".try.*")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if err != nil {
+		return unwritable(c.Data, err)
+	}
+	return nil
 }
 
 func pendingFile(data, id, what string) string {
@@ -240,7 +269,7 @@ func keepIdentity(data, id string, key []byte, a enrolAnswer) (Enrolment, error)
 		err = pki.WriteFile(filepath.Join(data, enrolmentFile), append(text, '\n'), 0o644)
 	}
 	if err != nil {
-		return e, fmt.Errorf("keep the identity: %w", err)
+		return e, unwritable(data, err)
 	}
 	return e, dropPending(data, id)
 }

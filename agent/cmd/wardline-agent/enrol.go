@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -74,6 +75,8 @@ func enrolTrouble(err error) error {
 	switch {
 	case errors.Is(err, pki.ErrWrongCA):
 		return hinted{out, "is this the right cloud, and nothing between you and it that opens TLS?"}
+	case errors.Is(err, fs.ErrPermission):
+		return hinted{out, asOwner}
 	case errors.Is(err, agent.ErrEnrolled):
 		return hinted{out, "to give up its identity and take another: wardline-agent enrol --replace TOKEN"}
 	}

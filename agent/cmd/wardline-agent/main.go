@@ -188,6 +188,11 @@ func checkConfigCommand() *cli.Command {
 			if err := cfg.TestPacks(); err != nil {
 				return fmt.Errorf("cannot trust the rule packs: %w", err)
 			}
+			if err := cfg.TryData(); errors.Is(err, fs.ErrPermission) { // it is the agent's, whose account need not be this one
+				fmt.Fprintf(os.Stderr, "note: %v: is it the agent's own?\n", err)
+			} else if err != nil {
+				return fmt.Errorf("cannot use the configuration: %w", err)
+			}
 			return printConfig(os.Stdout, cfg, c.Bool("json"))
 		},
 	}

@@ -127,14 +127,14 @@ func printPending(w io.Writer, s control.Status) {
 			oldest = l.Oldest
 		}
 		if l.Evicted > 0 {
-			fmt.Fprintf(w, "evicted\t%d records\tof %s, for want of space\n", l.Evicted, l.Lane)
+			fmt.Fprintf(w, "evicted\t%s\tof %s, for want of space\n", count(int(l.Evicted), "record"), l.Lane)
 		}
 	}
 	detail := ""
 	if n > 0 {
 		detail = "oldest " + ago(oldest, s.Now)
 	}
-	fmt.Fprintf(w, "pending\t%d records\t%s\n", n, detail)
+	fmt.Fprintf(w, "pending\t%s\t%s\n", count(int(n), "record"), detail)
 }
 
 func printSensors(w io.Writer, s control.Status) {

@@ -28,3 +28,13 @@ func TestTheStatusSaysHowLongTheCertificateLasts(t *testing.T) {
 		}
 	}
 }
+
+func TestOneRecordIsNotSaidToBeMany(t *testing.T) {
+	var b strings.Builder
+	if err := printStatus(&b, control.Status{Lanes: []control.Lane{{Lane: "vitals", Pending: 1, Evicted: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); strings.Count(got, "1 record ") != 2 {
+		t.Errorf("the status is\n%s", got)
+	}
+}

@@ -125,19 +125,21 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 }
 
 // Tail copies what happens at the agent to w, a JSON object a line, until ctx
-// ends or the agent stops.
+// ends. It fails with ErrStopped when the agent stops.
 func (c *Client) Tail(ctx context.Context, w io.Writer) error {
 	body, err := c.get(ctx, "/tail")
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	if _, err := io.Copy(w, body); errors.Is(err, io.ErrUnexpectedEOF) && ctx.Err() == nil {
+	_, err = io.Copy(w, body)
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case err == nil, errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return ErrStopped
-	} else if err != nil && ctx.Err() == nil {
-		return fmt.Errorf("follow the agent: %w", err)
 	}
-	return nil
+	return fmt.Errorf("follow the agent: %w", err)
 }
 
 func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
@@ -149,6 +151,8 @@ func (c *Client) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, ErrNotRunning
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%s: %w", c.path, fs.ErrPermission)
 	case err != nil:
 		return nil, err
 	case resp.StatusCode != http.StatusOK:

@@ -47,7 +47,7 @@ func TestTheToolReadsTheAgentsStatusAndFollowsIt(t *testing.T) {
 		t.Errorf("status is %+v, %v", s, err)
 	}
 	var b bytes.Buffer
-	if err := Dial(path).Tail(t.Context(), &b); err != nil || b.String() != "{\"a\":1}\n{\"a\":2}\n" {
+	if err := Dial(path).Tail(t.Context(), &b); !errors.Is(err, ErrStopped) || b.String() != "{\"a\":1}\n{\"a\":2}\n" {
 		t.Errorf("tail is %q, %v", &b, err)
 	}
 	if err := stop(); err != nil {

@@ -92,8 +92,20 @@ func otherUnit(at, now int64) string {
 
 func clock(us int64) string { return time.UnixMicro(us).UTC().Format("2006-01-02T15:04:05.000Z") }
 
-func span(us int64) time.Duration {
-	return (time.Duration(us) * time.Microsecond).Round(time.Millisecond)
+// span writes µs as a person would say them: of a long one the largest unit says
+// enough.
+func span(us int64) string {
+	const day = 24 * time.Hour
+	d := time.Duration(us) * time.Microsecond
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{365 * day, "years"}, {day, "days"}, {time.Hour, "hours"}, {time.Minute, "minutes"}} {
+		if d >= 2*u.size {
+			return fmt.Sprintf("%d %s", d/u.size, u.name)
+		}
+	}
+	return d.Round(time.Millisecond).String()
 }
 
 func (m *Message) refuse(r Reason, format string, args ...any) {

@@ -436,3 +436,14 @@ func BenchmarkFrame(b *testing.B) {
 		}
 	}
 }
+
+func TestHowFarATimeIsOffIsSaidInTheUnitThatFits(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		27187*time.Hour + 18*time.Minute: "3 years", 400 * 24 * time.Hour: "400 days", 30 * time.Hour: "30 hours",
+		90 * time.Minute: "90 minutes", 10035 * time.Millisecond: "10.035s",
+	} {
+		if got := span(d.Microseconds()); got != want {
+			t.Errorf("%s is said as %q, want %q", d, got, want)
+		}
+	}
+}
