@@ -67,7 +67,7 @@ func openDisk(dir string, o outbox.Options) (*disk, error) {
 func (d *disk) reopen() (aside string, err error) {
 	old := d.box.Load()
 	old.Close() // it is damaged: what closing it says tells nothing new
-	box, err := outbox.Open(d.dir, d.options)
+	box, err := outbox.Replace(d.dir, d.options)
 	if err != nil {
 		return "", err
 	}
@@ -164,6 +164,8 @@ func (d *disk) After(lane link.Lane, seq uint64, maxBytes int) ([]link.Record, e
 func (d *disk) Forget(lane link.Lane, through uint64) error {
 	return d.box.Load().Forget(lane, through)
 }
+
+func (d *disk) Owe(lane link.Lane, through uint64) error { return d.box.Load().Owe(lane, through) }
 
 func (d *disk) HashAt(lane link.Lane, seq uint64) (link.Hash, bool) {
 	return d.box.Load().HashAt(lane, seq)

@@ -144,10 +144,11 @@ func (h Hash) Next(r Record) Hash {
 // LaneState is what an outbox holds of one lane.
 type LaneState struct {
 	Lane  Lane
-	First uint64 // lowest seq that is held or covered by a hole record; Last+1 when nothing is held
+	Kept  uint64 // lowest seq that can be sent; below First when what the cloud has is kept for a while
+	First uint64 // lowest seq that the cloud does not have, as far as is known; Last+1 when it has all
 	Last  uint64 // highest seq ever given in this epoch; 0 = none yet
 	Hash  Hash   // after Last
 }
 
-// Pending is how many records (counting each that a hole covers) are held.
+// Pending is how many records (counting each that a hole covers) the cloud is owed.
 func (s LaneState) Pending() uint64 { return s.Last + 1 - s.First }

@@ -63,7 +63,9 @@ type flight struct {
 
 // NewSender begins a session with what the cloud's Welcome and the outbox say.
 // hashAt is the running hash after a seq, false where the outbox does not know
-// it (inside a hole). It fails with [ErrDiverged].
+// it (inside a hole, or before what is kept). It fails with [ErrDiverged]. A cloud
+// that lacks what it had once acknowledged is sent it again: what is not kept any
+// more, read has to give as a hole.
 //
 // What the Welcome says is durable may be forgotten: see [Sender.Durable].
 func NewSender(w *linkpb.Welcome, lanes []LaneState, hashAt func(Lane, uint64) (Hash, bool)) (*Sender, error) {
@@ -82,8 +84,6 @@ func NewSender(w *linkpb.Welcome, lanes []LaneState, hashAt func(Lane, uint64) (
 		switch hash, known := hashAt(l.Lane, n); {
 		case n > l.Last:
 			return nil, fmt.Errorf("%w: it has %s up to %d, which ends here at %d", ErrDiverged, l.Lane, n, l.Last)
-		case n+1 < l.First:
-			return nil, fmt.Errorf("%w: it has %s up to %d, which begins here at %d", ErrDiverged, l.Lane, n, l.First)
 		case n > 0 && known && hash != Hash(d.Hash):
 			return nil, fmt.Errorf("%w: %s differ up to %d", ErrDiverged, l.Lane, n)
 		}

@@ -44,6 +44,28 @@ func quickCheck(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// Peek opens a file that may be damaged, to read what can be read of it. Each
+// query may fail where another works. A file that is not there is an error.
+func Peek(path string) (*sql.DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("peek into database: %w", err)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("peek into database: %w", err)
+	}
+	db, err := sql.Open("sqlite", fileURI(path, url.Values{"mode": {"rw"}, "_pragma": {"query_only(1)", "cell_size_check(1)"}}))
+	if err != nil {
+		return nil, fmt.Errorf("peek into database: %w", err)
+	}
+	db.SetMaxOpenConns(2)
+	var tables int
+	if err := db.QueryRow(`SELECT count(*) FROM sqlite_schema`).Scan(&tables); err != nil {
+		return nil, errors.Join(fmt.Errorf("peek into database %s: %w", filepath.Base(path), err), db.Close())
+	}
+	return db, nil
+}
+
 // Checkpoint copies the write-ahead log into the database file and, with
 // truncate, then cuts the log to nothing. Call it when idle. whole is false
 // when a reader still needs part of the log; Checkpoint does not wait for it.

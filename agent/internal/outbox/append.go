@@ -26,11 +26,12 @@ func (s *statements) prepare(db *sql.DB) error {
 		to  **sql.Stmt
 		sql string
 	}{
-		{&s.batch, `INSERT INTO batch (n, boot, mono, wall, synchronised, total, frames) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
-		{&s.record, `INSERT INTO record (lane, seq, kind, observed, hash, total, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)`},
-		{&s.checkpoint, `INSERT INTO checkpoint (id, batch, state) VALUES (1, $1, $2)
-			ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, state = excluded.state`},
-		{&s.raise, `INSERT INTO episode (id, state) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET state = excluded.state`},
+		{&s.batch, `INSERT INTO batch (n, boot, mono, wall, synchronised, total, sealed_with, frames) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`},
+		{&s.record, `INSERT INTO record (lane, seq, kind, observed, hash, total, clock, sealed_with, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`},
+		{&s.checkpoint, `INSERT INTO checkpoint (id, batch, sealed_with, state) VALUES (1, $1, $2, $3)
+			ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, sealed_with = excluded.sealed_with, state = excluded.state`},
+		{&s.raise, `INSERT INTO episode (id, untold, sealed_with, state) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (id) DO UPDATE SET untold = excluded.untold, sealed_with = excluded.sealed_with, state = excluded.state`},
 		{&s.drop, `DELETE FROM episode WHERE id = $1`},
 		{&s.command, `INSERT INTO command (id, at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`},
 	} {
@@ -96,6 +97,9 @@ func (o *Outbox) append(c *Commit) (Position, error) {
 	at := next.last + 1
 	err := o.db.Tx(context.Background(), func(tx *sql.Tx) error {
 		if err := o.giveWay(tx, &next, c.ageAt(), cost(o.enc, c.Records)); err != nil {
+			return err
+		}
+		if err := next.stamp(tx, c); err != nil {
 			return err
 		}
 		return o.insert(tx, &next, c)
@@ -168,9 +172,9 @@ func (o *Outbox) resolve(c *Commit) (Position, bool, error) {
 }
 
 func cost(frames []byte, rs []Record) int64 {
-	n := int64(len(frames)) + batchOverhead
+	n := int64(len(frames)) + sealOverhead + batchOverhead
 	for i := range rs {
-		n += int64(len(rs[i].Payload)) + recordOverhead
+		n += int64(len(rs[i].Payload)) + sealOverhead + recordOverhead
 	}
 	return n
 }
@@ -186,7 +190,8 @@ func (o *Outbox) insert(tx *sql.Tx, s *state, c *Commit) error {
 	for _, e := range c.Episodes {
 		var err error
 		if e.Open {
-			_, err = raise.Exec(e.ID, e.State)
+			o.sealed = o.seal.close(o.sealed[:0], episodeRow(e.ID), e.State)
+			_, err = raise.Exec(e.ID, e.Untold, o.seal.with, o.sealed)
 		} else {
 			_, err = drop.Exec(e.ID)
 		}
@@ -203,7 +208,8 @@ func (o *Outbox) insert(tx *sql.Tx, s *state, c *Commit) error {
 		return nil
 	}
 	s.checkpoint = s.last
-	if _, err := tx.Stmt(o.st.checkpoint).Exec(int64(s.last), c.Checkpoint); err != nil {
+	o.sealed = o.seal.close(o.sealed[:0], checkpointRow(s.last), c.Checkpoint)
+	if _, err := tx.Stmt(o.st.checkpoint).Exec(int64(s.last), o.seal.with, o.sealed); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil
@@ -211,11 +217,12 @@ func (o *Outbox) insert(tx *sql.Tx, s *state, c *Commit) error {
 
 func (o *Outbox) insertBatch(tx *sql.Tx, s *state, c *Commit) error {
 	s.last++
-	s.frameTotal += int64(len(o.enc)) + batchOverhead
+	o.sealed = o.seal.close(o.sealed[:0], batchRow(s.last), o.enc)
+	s.frameTotal += int64(len(o.sealed)) + batchOverhead
 	if s.first == 0 || s.first == s.last {
 		s.first, s.firstWall = s.last, c.Wall
 	}
-	_, err := tx.Stmt(o.st.batch).Exec(int64(s.last), int64(c.Boot), c.Mono, c.Wall, c.Synchronised, s.frameTotal, o.enc)
+	_, err := tx.Stmt(o.st.batch).Exec(int64(s.last), int64(c.Boot), c.Mono, c.Wall, c.Synchronised, s.frameTotal, o.seal.with, o.sealed)
 	if err != nil {
 		return fmt.Errorf("batch %d: %w", s.last, err)
 	}
@@ -233,21 +240,28 @@ func (o *Outbox) insertRecords(tx *sql.Tx, s *state, rs []Record) error {
 			return fmt.Errorf("a record for %v", r.Lane)
 		}
 		l := &s.lanes[r.Lane]
-		seq := l.last.seq + 1
-		hash := l.last.hash.Next(link.Record{Seq: seq, Kind: r.Kind, Observed: r.Observed, Payload: r.Payload})
-		total := l.last.total + int64(len(r.Payload)) + recordOverhead
-		if l.gone.seq == l.last.seq {
-			l.oldest = r.Observed
+		next := link.Record{Seq: l.last.seq + 1, Kind: r.Kind, Observed: r.Observed, Payload: r.Payload}
+		if err := o.insertRecord(insert, r.Lane, l, next, l.last.hash.Next(next), s.clock.id); err != nil {
+			return err
 		}
-		payload := r.Payload
-		if payload == nil {
-			payload = []byte{} // a nil slice would be NULL
-		}
-		_, err := insert.Exec(int64(r.Lane), int64(seq), int64(r.Kind), r.Observed, hash[:], total, payload)
-		if err != nil {
-			return fmt.Errorf("record %d of %v: %w", seq, r.Lane, err)
-		}
-		l.last = end{seq, hash, total}
 	}
+	return nil
+}
+
+// insertRecord puts r at the lane's end; hash is the lane's after it.
+func (o *Outbox) insertRecord(insert *sql.Stmt, id link.Lane, l *lane, r link.Record, hash link.Hash, clock int64) error {
+	o.sealed = o.seal.close(o.sealed[:0], recordRow(int64(id), r.Seq), r.Payload)
+	if o.sealed == nil {
+		o.sealed = []byte{} // a nil slice would be NULL
+	}
+	total := l.last.total + int64(len(o.sealed)) + recordOverhead
+	if l.gone.seq == l.last.seq {
+		l.oldest = r.Observed
+	}
+	_, err := insert.Exec(int64(id), int64(r.Seq), int64(r.Kind), r.Observed, hash[:], total, clock, o.seal.with, o.sealed)
+	if err != nil {
+		return fmt.Errorf("record %d of %v: %w", r.Seq, id, err)
+	}
+	l.last = end{r.Seq, hash, total}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"syscall"
 
 	"wardline/shared/link"
@@ -93,10 +94,11 @@ func (c *Commit) ageAt() int64 {
 
 // giveWay makes room for a commit that brings more bytes: it deletes what the
 // cloud has, what is too old at wall, and then, while everything together is over its
-// bytes, frames before the checkpoint, waves, vitals, and at last frames after
-// the checkpoint. Alerts and status never give way.
+// bytes, frames before the checkpoint, copies of alerts that the cloud has, waves,
+// vitals, and at last frames after the checkpoint. Alerts and status that the
+// cloud does not have never give way.
 func (o *Outbox) giveWay(tx *sql.Tx, s *state, wall, more int64) error {
-	if _, err := forget(tx, s); err != nil {
+	if _, err := o.forget(tx, s, wall); err != nil {
 		return err
 	}
 	if err := o.dropFrames(tx, s, s.checkpoint, wall-o.opt.MaxFrameAge.Microseconds(), 0); err != nil {
@@ -105,7 +107,7 @@ func (o *Outbox) giveWay(tx *sql.Tx, s *state, wall, more int64) error {
 	for _, id := range []link.Lane{link.Waves, link.Vitals} {
 		l := &s.lanes[id]
 		if l.oldest >= aSetClock && l.oldest < wall-o.opt.MaxRecordAge.Microseconds() {
-			if err := l.evict(tx, id, 0, wall-o.opt.MaxRecordAge.Microseconds(), "age"); err != nil {
+			if err := l.evict(tx, o.seal, id, 0, wall-o.opt.MaxRecordAge.Microseconds(), "age"); err != nil {
 				return err
 			}
 		}
@@ -114,8 +116,7 @@ func (o *Outbox) giveWay(tx *sql.Tx, s *state, wall, more int64) error {
 }
 
 func (o *Outbox) giveWayToBytes(tx *sql.Tx, s *state, more int64) error {
-	alerts := s.lanes[link.Alerts].bytes() + s.lanes[link.Status].bytes()
-	most := min(o.ceiling, o.opt.MaxBytes-max(0, o.opt.Reserve-alerts))
+	most := min(o.ceiling, o.opt.MaxBytes-max(0, o.opt.Reserve-s.alerts()))
 	over := func() int64 { return s.bytes() + more - most }
 	if over() <= 0 {
 		return nil
@@ -123,10 +124,16 @@ func (o *Outbox) giveWayToBytes(tx *sql.Tx, s *state, more int64) error {
 	if err := o.dropFrames(tx, s, s.checkpoint, 0, over()); err != nil {
 		return err
 	}
+	framesLeft := s.first < min(s.checkpoint, s.last)
+	if l := &s.lanes[link.Alerts]; over() > 0 && !framesLeft && l.acked.seq > l.gone.seq {
+		if err := l.dropCopies(tx, link.Alerts); err != nil {
+			return err
+		}
+	}
 	for _, id := range []link.Lane{link.Waves, link.Vitals} {
 		// A hole costs a row, so a little more goes than must.
-		if n := over(); n > 0 && s.lanes[id].bytes() > 0 && s.first >= min(s.checkpoint, s.last) {
-			if err := s.lanes[id].evict(tx, id, n+o.opt.MaxBytes/64, 0, "quota"); err != nil {
+		if n := over(); n > 0 && s.lanes[id].bytes() > 0 && !framesLeft {
+			if err := s.lanes[id].evict(tx, o.seal, id, n+o.opt.MaxBytes/64, 0, "quota"); err != nil {
 				return err
 			}
 		}
@@ -135,6 +142,16 @@ func (o *Outbox) giveWayToBytes(tx *sql.Tx, s *state, more int64) error {
 		return o.dropFrames(tx, s, s.last, 0, n)
 	}
 	return nil
+}
+
+// dropCopies deletes the oldest records that the cloud has, forgetAtOnce seqs of
+// them or one row.
+func (l *lane) dropCopies(tx *sql.Tx, id link.Lane) error {
+	all := l.acked
+	l.acked.seq = min(all.seq, l.gone.seq+forgetAtOnce)
+	err := l.drop(tx, id, math.MaxInt64)
+	l.acked = all
+	return errors.Join(err, l.saveGone(tx, id))
 }
 
 // dropFrames deletes the oldest batches before upTo: those decided before wall,
@@ -184,8 +201,8 @@ const holeSize = 96
 // time, and as many more as free the given bytes. One hole record takes their
 // place, under the last one's seq and with its hash, so the lane's numbers and
 // hashes go on as they were.
-func (l *lane) evict(tx *sql.Tx, id link.Lane, bytes, before int64, reason string) error {
-	cut, err := l.cut(tx, id, bytes, before)
+func (l *lane) evict(tx *sql.Tx, seal seal, id link.Lane, bytes, before int64, reason string) error {
+	cut, err := l.cut(tx, seal, id, bytes, before)
 	if err != nil {
 		return fmt.Errorf("evict %v: %w", id, err)
 	}
@@ -200,12 +217,13 @@ func (l *lane) evict(tx *sql.Tx, id link.Lane, bytes, before int64, reason strin
 	if _, err := tx.Exec(`DELETE FROM record WHERE lane = $1 AND seq <= $2`, int64(id), int64(r.Seq)); err != nil {
 		return fmt.Errorf("evict %v: %w", id, err)
 	}
-	_, err = tx.Exec(`INSERT INTO record (lane, seq, kind, observed, hash, total, payload) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		int64(id), int64(r.Seq), int64(r.Kind), r.Observed, cut.hole.Hash, cut.total, r.Payload)
+	sealed := seal.close(nil, recordRow(int64(id), r.Seq), r.Payload)
+	_, err = tx.Exec(`INSERT INTO record (lane, seq, kind, observed, hash, total, sealed_with, payload) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		int64(id), int64(r.Seq), int64(r.Kind), r.Observed, cut.hole.Hash, cut.total, seal.with, sealed)
 	if err != nil {
 		return fmt.Errorf("evict %v: %w", id, err)
 	}
-	l.gone.total = cut.total - int64(len(r.Payload)) - recordOverhead
+	l.gone.total = cut.total - int64(len(sealed)) - recordOverhead
 	l.evicted += cut.records
 	l.oldest = r.Observed
 	if cut.next != 0 {
@@ -224,8 +242,8 @@ type cut struct {
 
 // cut chooses at most recordsAtOnce rows. nil means that nothing goes: the lane
 // is empty, or its first row is a hole and nothing after it is due.
-func (l *lane) cut(tx *sql.Tx, id link.Lane, bytes, before int64) (*cut, error) {
-	rows, err := tx.Query(`SELECT seq, kind, observed, hash, total, payload FROM record WHERE lane = $1 ORDER BY seq LIMIT $2`,
+func (l *lane) cut(tx *sql.Tx, seal seal, id link.Lane, bytes, before int64) (*cut, error) {
+	rows, err := tx.Query(`SELECT seq, kind, observed, hash, total, sealed_with, payload FROM record WHERE lane = $1 ORDER BY seq LIMIT $2`,
 		int64(id), recordsAtOnce)
 	if err != nil {
 		return nil, err
@@ -235,9 +253,14 @@ func (l *lane) cut(tx *sql.Tx, id link.Lane, bytes, before int64) (*cut, error) 
 	for rows.Next() {
 		var r link.Record
 		var hash []byte
-		var total int64
-		if err := rows.Scan(&r.Seq, &r.Kind, &r.Observed, &hash, &total, &r.Payload); err != nil {
+		var total, with int64
+		if err := rows.Scan(&r.Seq, &r.Kind, &r.Observed, &hash, &total, &with, &r.Payload); err != nil {
 			return nil, err
+		}
+		if r.Kind == link.HoleKind { // of others only the size counts
+			if r.Payload, err = seal.open(recordRow(int64(id), r.Seq), with, r.Payload); err != nil {
+				return nil, err
+			}
 		}
 		if r.Kind != link.HoleKind && r.Observed >= before && c.total-l.gone.total >= bytes {
 			c.next = r.Observed

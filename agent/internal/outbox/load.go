@@ -31,6 +31,9 @@ func readState(db *sql.DB) (state, error) {
 			return s, fmt.Errorf("read lane %v: %w", l, err)
 		}
 	}
+	if err := s.clock.read(tx); err != nil {
+		return s, fmt.Errorf("read clock: %w", err)
+	}
 	err = tx.QueryRow(`SELECT batch FROM checkpoint`).Scan(&s.checkpoint)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("read checkpoint: %w", err)
@@ -59,14 +62,17 @@ func readBatchEnds(tx *sql.Tx, s *state) error {
 
 func readLane(tx *sql.Tx, id link.Lane, l *lane) error {
 	var hash []byte
-	err := tx.QueryRow(`SELECT through, hash, total, evicted FROM gone WHERE lane = $1`, int64(id)).
-		Scan(&l.gone.seq, &hash, &l.gone.total, &l.evicted)
+	err := tx.QueryRow(`SELECT through, hash, total, evicted, acked, acked_total FROM gone WHERE lane = $1`, int64(id)).
+		Scan(&l.gone.seq, &hash, &l.gone.total, &l.evicted, &l.acked.seq, &l.acked.total)
 	if err == nil {
 		copy(l.gone.hash[:], hash)
 	} else if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	l.last, l.asked = l.gone, l.gone.seq
+	if l.acked.seq < l.gone.seq {
+		l.acked.seq, l.acked.total = l.gone.seq, l.gone.total
+	}
+	l.last, l.asked = l.gone, l.acked.seq
 	err = tx.QueryRow(`SELECT seq, hash, total FROM record WHERE lane = $1 ORDER BY seq DESC LIMIT 1`, int64(id)).
 		Scan(&l.last.seq, &hash, &l.last.total)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -106,19 +112,28 @@ func (o *Outbox) Load() (checkpoint []byte, at Position, open []Episode, err err
 		return nil, 0, nil, fmt.Errorf("load: %w", err)
 	}
 	defer tx.Rollback()
-	err = tx.QueryRow(`SELECT batch, state FROM checkpoint`).Scan(&at, &checkpoint)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	var with int64
+	err = tx.QueryRow(`SELECT batch, sealed_with, state FROM checkpoint`).Scan(&at, &with, &checkpoint)
+	if err == nil {
+		if checkpoint, err = o.seal.open(checkpointRow(at), with, checkpoint); err != nil {
+			err, checkpoint, at = nil, nil, 0
+			o.tear()
+		}
+	} else if !errors.Is(err, sql.ErrNoRows) {
 		return nil, 0, nil, fmt.Errorf("load the checkpoint: %w", o.damaged(err))
 	}
-	rows, err := tx.Query(`SELECT id, state FROM episode ORDER BY id`)
+	rows, err := tx.Query(`SELECT id, untold, sealed_with, state FROM episode ORDER BY id`)
 	if err != nil {
 		return nil, 0, nil, fmt.Errorf("load open episodes: %w", o.damaged(err))
 	}
 	defer rows.Close()
 	for rows.Next() {
 		e := Episode{Open: true}
-		if err := rows.Scan(&e.ID, &e.State); err != nil {
+		if err := rows.Scan(&e.ID, &e.Untold, &with, &e.State); err != nil {
 			return nil, 0, nil, fmt.Errorf("load open episodes: %w", o.damaged(err))
+		}
+		if e.State, err = o.seal.open(episodeRow(e.ID), with, e.State); err != nil {
+			o.tear() // the caller finds that it cannot read it
 		}
 		open = append(open, e)
 	}
@@ -164,8 +179,12 @@ type readBatch struct {
 }
 
 func (o *Outbox) framesPage(after Position) ([]readBatch, error) {
-	rows, err := o.db.Read.Query(`SELECT n, boot, mono, wall, synchronised, frames FROM batch WHERE n > $1 ORDER BY n LIMIT $2`,
-		int64(after), framesPage)
+	return o.framesPageOf(after, framesPage)
+}
+
+func (o *Outbox) framesPageOf(after Position, n int) ([]readBatch, error) {
+	rows, err := o.db.Read.Query(`SELECT n, boot, mono, wall, synchronised, sealed_with, frames FROM batch WHERE n > $1 ORDER BY n LIMIT $2`,
+		int64(after), n)
 	if err != nil {
 		return nil, err
 	}
@@ -173,14 +192,18 @@ func (o *Outbox) framesPage(after Position) ([]readBatch, error) {
 	var page []readBatch
 	for rows.Next() {
 		var b readBatch
-		var boot int64
+		var boot, with int64
 		var frames []byte
-		if err := rows.Scan(&b.Position, &boot, &b.Mono, &b.Wall, &b.Synchronised, &frames); err != nil {
+		if err := rows.Scan(&b.Position, &boot, &b.Mono, &b.Wall, &b.Synchronised, &with, &frames); err != nil {
 			return nil, err
 		}
 		b.Boot = uint64(boot)
-		if b.Frames, err = readFrames(frames, b.Wall); err != nil {
-			b.err = fmt.Errorf("read batch %d: %w", b.Position, err)
+		if frames, b.err = o.seal.open(batchRow(b.Position), with, frames); b.err == nil {
+			b.Frames, b.err = readFrames(frames, b.Wall)
+		}
+		if b.err != nil {
+			o.tear()
+			b.err = fmt.Errorf("read batch %d: %w", b.Position, b.err)
 		}
 		page = append(page, b)
 	}
@@ -205,9 +228,18 @@ type Stats struct {
 	FramesFrom      int64 // when the oldest kept batch was decided, µs UTC; 0 = none
 	BatchesEvicted  int64 // that gave way to bytes, not age, since Open
 	Lanes           []LaneStats
-	// Over is set when alerts and status alone exceed MaxBytes less what the rest
-	// could give back: a high technical alert is due.
+	// Owed is what the cloud does not have yet: when it nears MaxBytes, what may
+	// give way will.
+	Owed int64
+	// Over is set when owed alerts and status alone exceed MaxBytes: nothing is
+	// left that could give way to them.
 	Over bool
+	// Torn counts the rows that were found changed since Open. A record that was
+	// is replaced by a hole.
+	Torn int64
+	// Salvaged is what was taken over from a damaged predecessor; nil when there
+	// was none.
+	Salvaged *Salvage
 	// Tight is set when the file system has less than Reserve free, and Free is
 	// what it has; 0 when that is not known.
 	Tight bool
@@ -232,9 +264,13 @@ func (o *Outbox) Stats() Stats {
 	st.Disk, _ = o.db.Size() // a size that cannot be had is 0
 	for _, id := range link.Lanes {
 		l := s.lanes[id]
-		st.Lanes = append(st.Lanes, LaneStats{l.state(id), l.last.total - l.gone.total, l.oldest, l.evicted})
+		st.Lanes = append(st.Lanes, LaneStats{l.state(id), l.bytes(), l.oldestOwed(), l.evicted})
+		st.Owed += l.owed()
 	}
-	st.Over = s.lanes[link.Alerts].bytes()+s.lanes[link.Status].bytes() > o.opt.MaxBytes
+	st.Over = s.alerts() > o.opt.MaxBytes
+	o.mu.Lock()
+	st.Torn, st.Salvaged = o.torn, o.salvaged
+	o.mu.Unlock()
 	if free, err := o.opt.Free(); err == nil {
 		st.Free, st.Tight = free, free < o.opt.Reserve
 	}

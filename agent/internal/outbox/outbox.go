@@ -12,9 +12,13 @@
 // turns with it for short transactions. Readers use connections of their own, so
 // that a backlog being sent never holds up an alert.
 //
-// A damaged file is put aside under another name and a fresh one begun: Open
-// says so in Quarantined. Payloads lie in clear as yet; the column sealed_with
-// is where their key's number goes.
+// Payloads, checkpoint and episodes are sealed (AES-256-GCM, a row's identity as
+// additional data); lane, seq, kind, size and times lie in clear. Acknowledged
+// alerts stay for a while: a cloud that was restored from a backup has them again.
+//
+// A damaged file is put aside under another name and a fresh one begun, which
+// takes over what can be read of the old: what a start needs at once, records
+// meanwhile, alerts first. One record that the medium changed is replaced by a hole.
 package outbox
 
 import (
@@ -61,6 +65,14 @@ type Options struct {
 	// MaxFrameAge is how long frames are kept; 0 means 24 h. Those that follow
 	// the checkpoint stay.
 	MaxFrameAge time.Duration
+	// KeepAlerts is how long alerts that the cloud has stay here, so that it can
+	// ask for them again; 0 means 7 days. They give way before vitals do.
+	KeepAlerts time.Duration
+	// Key seals payloads: KeySize bytes; nil leaves them in clear.
+	Key []byte
+	// OwnKey says that nobody but this machine ever had the key, so that a file
+	// which was sealed with another can never be read again: it is damaged.
+	OwnKey bool
 	// MaxRecordAge is how long vitals and waves wait for the cloud; 0 means 30 days.
 	MaxRecordAge time.Duration
 	// Free tells the free bytes of the file system; nil asks the kernel.
@@ -79,6 +91,9 @@ func (o Options) withDefaults(dir string) Options {
 	}
 	if o.MaxRecordAge == 0 {
 		o.MaxRecordAge = 30 * 24 * time.Hour
+	}
+	if o.KeepAlerts == 0 {
+		o.KeepAlerts = 7 * 24 * time.Hour
 	}
 	if o.Free == nil {
 		o.Free = func() (int64, error) { return freeBytes(dir) }
@@ -123,9 +138,10 @@ type Record struct {
 // Episode is the state of an alert. One that is open is kept for Load, one that
 // is not is dropped.
 type Episode struct {
-	ID    string
-	Open  bool
-	State []byte
+	ID     string
+	Open   bool
+	Untold bool // the cloud was not told of its last update
+	State  []byte
 }
 
 // Batch is a commit's frames, with the instant at which it was decided.
@@ -141,19 +157,21 @@ type Batch struct {
 // Append from one.
 type Outbox struct {
 	// Quarantined is the path that a damaged file was moved to when this outbox
-	// was opened; "" when there was none. What it held for the cloud is lost
-	// unless a technician recovers it.
+	// was opened; "" when there was none.
 	Quarantined string
 	// Damage is what was found, "" when there was none.
 	Damage string
 
-	dir string
-	opt Options
-	db  *sqlite.DB
-	st  statements // owned by the holder of write
+	dir  string
+	opt  Options
+	db   *sqlite.DB
+	seal seal
+	st   statements // owned by the holder of write
 
 	write   sync.Mutex // one transaction at a time; held across I/O
 	enc     []byte     // Append's scratch, under write
+	sealed  []byte     // and of a row, under write
+	scrubAt scrubAt    // where the background check goes on; the caller's of Tidy
 	doubt   *doubt     // a commit whose answer was lost, under write
 	ceiling int64      // what everything may take at most, by the last look at the file system, under write
 	looked  int64      // Mono of that look, under write
@@ -162,6 +180,9 @@ type Outbox struct {
 	s    state
 	seen map[string]int64 // command ids, with when they were kept
 	bad  error            // ErrDamaged, once damage was found by anybody
+	torn int64            // rows that were found changed since Open
+
+	salvaged *Salvage // replaced, never changed, once Open has returned
 }
 
 // state is what Append and the readers need to know without asking the disk. A
@@ -176,6 +197,7 @@ type state struct {
 	checkpoint Position
 	lanes      [laneCount]lane
 	evicted    int64 // batches of frames that gave way to bytes since Open
+	clock      clock // by which the newest records were stamped
 }
 
 // laneCount is the length of an array indexed by link.Lane.
@@ -186,6 +208,7 @@ const laneCount = len(link.Lanes) + 1
 type lane struct {
 	gone, last end
 	asked      uint64 // the cloud has everything up to here; rows may still be there
+	acked      end    // asked, as it was last written down; without its hash
 	oldest     int64  // observed, of the first row; 0 when the lane is empty
 	evicted    int64  // records that gave way unsent, ever
 }
@@ -200,14 +223,24 @@ type end struct {
 // file is put aside and a fresh one begun; see Quarantined. An error means that
 // neither worked, or that a newer version of this program wrote the file.
 func Open(dir string, o Options) (*Outbox, error) {
-	box, err := open(dir, o)
+	box, err := open(dir, o, true)
 	if err != nil {
 		return nil, fmt.Errorf("open outbox: %w", err)
 	}
 	return box, nil
 }
 
-func open(dir string, o Options) (*Outbox, error) {
+// Replace is Open after damage, for a caller that has in memory what a start
+// needs: of the old file only records are taken over.
+func Replace(dir string, o Options) (*Outbox, error) {
+	box, err := open(dir, o, false)
+	if err != nil {
+		return nil, fmt.Errorf("replace outbox: %w", err)
+	}
+	return box, nil
+}
+
+func open(dir string, o Options, start bool) (*Outbox, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -216,7 +249,7 @@ func open(dir string, o Options) (*Outbox, error) {
 	if err == nil {
 		return box, nil
 	}
-	if !sqlite.Corrupt(err) && !errors.Is(err, ErrDamaged) {
+	if !sqlite.Corrupt(err) && !errors.Is(err, ErrDamaged) && !(o.OwnKey && errors.Is(err, ErrKey)) {
 		return nil, err
 	}
 	aside, moveErr := quarantine(dir)
@@ -228,6 +261,9 @@ func open(dir string, o Options) (*Outbox, error) {
 		return nil, err
 	}
 	box.Quarantined, box.Damage = aside, damage
+	if err := box.succeed(aside, start); err != nil {
+		return nil, errors.Join(err, box.Close())
+	}
 	return box, nil
 }
 
@@ -235,11 +271,15 @@ func openFile(dir string, o Options) (*Outbox, error) {
 	if _, err := os.Stat(filepath.Join(dir, damageMark)); err == nil {
 		return nil, fmt.Errorf("it showed while running: %w", ErrDamaged)
 	}
+	seal, err := newSeal(o.Key)
+	if err != nil {
+		return nil, err
+	}
 	db, err := sqlite.Open(filepath.Join(dir, fileName), sqlite.Options{Readers: 2, CacheKiB: 1024})
 	if err != nil {
 		return nil, err
 	}
-	box := &Outbox{dir: dir, opt: o, db: db, ceiling: o.MaxBytes}
+	box := &Outbox{dir: dir, opt: o, db: db, seal: seal, ceiling: o.MaxBytes}
 	if err := box.begin(); err != nil {
 		return nil, errors.Join(err, box.Close())
 	}
@@ -259,7 +299,17 @@ func (o *Outbox) begin() error {
 	}
 	err = o.db.Tx(context.Background(), func(tx *sql.Tx) error {
 		epoch := newEpoch()
-		_, err := tx.Exec(`INSERT INTO life (id, epoch) VALUES (1, $1) ON CONFLICT DO NOTHING`, epoch[:])
+		if _, err := tx.Exec(`INSERT INTO life (id, epoch) VALUES (1, $1) ON CONFLICT DO NOTHING`, epoch[:]); err != nil {
+			return err
+		}
+		var with int64
+		if err := tx.QueryRow(`SELECT sealed_with FROM life`).Scan(&with); err != nil {
+			return err
+		}
+		if with != 0 && with != o.seal.with {
+			return ErrKey
+		}
+		_, err := tx.Exec(`UPDATE life SET sealed_with = $1 WHERE sealed_with <> $1`, o.seal.with)
 		return err
 	})
 	if err != nil {

@@ -20,24 +20,28 @@ const (
 // tidyEvery is how often Run tidies.
 const tidyEvery = 30 * time.Second
 
-// Run tidies now and then until ctx ends; wall tells the time, µs UTC. It
+// Run takes over what a damaged predecessor held, and tidies now and then, until
+// ctx ends; wall tells the time, µs UTC. It
 // returns early only with ErrDamaged: what else fails is told to failed and tried
 // again.
 func (o *Outbox) Run(ctx context.Context, wall func() int64, failed func(error)) error {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
+	err := o.takeOver(ctx)
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		err := o.Tidy(wall())
 		if errors.Is(err, ErrDamaged) {
 			return err
 		}
 		if err != nil {
 			failed(err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err = o.takeOver(ctx); err == nil {
+			err = o.Tidy(wall())
 		}
 	}
 }
@@ -49,7 +53,13 @@ func (o *Outbox) Tidy(wall int64) error {
 	if err := o.sweep(); err != nil {
 		return fmt.Errorf("tidy: %w", err)
 	}
+	if err := o.scrub(); err != nil {
+		return fmt.Errorf("tidy: %w", o.damaged(err))
+	}
 	if err := o.dropCommands(wall - keepCommands.Microseconds()); err != nil {
+		return fmt.Errorf("tidy: %w", o.damaged(err))
+	}
+	if err := o.dropClocks(); err != nil {
 		return fmt.Errorf("tidy: %w", o.damaged(err))
 	}
 	o.write.Lock()

@@ -30,6 +30,7 @@ type box struct {
 	// forgotten too early is what a test must see
 	durable func(lane link.Lane, through uint64) bool
 	early   bool
+	owed    []link.LaneState // as Owe was told
 }
 
 type boxLane struct {
@@ -77,7 +78,7 @@ func (b *box) Lanes() (list []link.LaneState) {
 		if n := len(l.hashes); n > 0 {
 			h = l.hashes[n-1]
 		}
-		list = append(list, link.LaneState{Lane: lane, First: l.first, Last: l.last(), Hash: h})
+		list = append(list, link.LaneState{Lane: lane, Kept: l.first, First: l.first, Last: l.last(), Hash: h})
 	}
 	return list
 }
@@ -86,6 +87,10 @@ func (b *box) After(lane link.Lane, seq uint64, maxBytes int) (list []link.Recor
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	size := 0
+	if l := b.lanes[lane]; seq+1 < l.first { // forgotten, since the cloud once had it
+		hole, err := link.NewHole(&linkpb.Hole{From: seq + 1, To: l.first - 1, Hash: l.base[:]}, 1)
+		return []link.Record{hole}, err
+	}
 	for _, r := range b.lanes[lane].records {
 		if r.Seq <= seq {
 			continue
@@ -109,6 +114,13 @@ func (b *box) Forget(lane link.Lane, through uint64) error {
 		l.base, l.first = l.hashes[0], l.first+1
 		l.records, l.hashes = l.records[1:], l.hashes[1:]
 	}
+	return nil
+}
+
+func (b *box) Owe(lane link.Lane, through uint64) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.owed = append(b.owed, link.LaneState{Lane: lane, First: through + 1})
 	return nil
 }
 

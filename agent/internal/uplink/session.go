@@ -76,14 +76,25 @@ func (r *runner) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	behind := false
 	for _, l := range r.c.Outbox.Lanes() { // what the lost Acks of the last session would have said
 		n := sender.Durable(l.Lane)
+		if n+1 < l.First {
+			behind = true
+			if err := r.c.Outbox.Owe(l.Lane, n); err != nil {
+				return err
+			}
+			continue
+		}
 		if n >= l.First {
 			r.state.AckedRecords += n + 1 - l.First
 		}
 		if err := r.forget(l.Lane, n); err != nil {
 			return err
 		}
+	}
+	if behind {
+		r.state.Behind++
 	}
 	s := &session{runner: r, conn: conn, sender: sender, in: newInbox(), commands: make(chan *linkpb.Command, commandBound), pinged: r.mono()}
 	return s.run(ctx)

@@ -34,8 +34,11 @@ type Outbox interface {
 	After(lane link.Lane, seq uint64, maxBytes int) ([]link.Record, error)
 	// Forget drops what is durable in the cloud.
 	Forget(lane link.Lane, through uint64) error
+	// Owe says that the cloud has a lane only up to through, though it had
+	// acknowledged more: what is kept of it is owed again.
+	Owe(lane link.Lane, through uint64) error
 	// HashAt is the running hash after seq; false when it is not known. It is
-	// known after everything held, and after First-1.
+	// known after everything that is kept.
 	HashAt(lane link.Lane, seq uint64) (link.Hash, bool)
 	// Renumber begins a new epoch: everything held is numbered from 1.
 	Renumber() error
@@ -82,6 +85,7 @@ type State struct {
 	SentRecords  uint64
 	AckedRecords uint64
 	Sessions     uint64
+	Behind       uint64 // times that the cloud lacked what it had acknowledged
 	Renumbered   uint64 // times that a new epoch was begun, because the cloud and this disk had diverged
 }
 
