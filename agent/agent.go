@@ -23,7 +23,6 @@ import (
 	"wardline/agent/internal/control"
 	"wardline/agent/internal/intake"
 	"wardline/agent/internal/local"
-	"wardline/agent/internal/outbox"
 	"wardline/agent/internal/ward"
 	"wardline/shared/alert"
 )
@@ -66,7 +65,7 @@ func run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	d, err := openDisk(c.Data, outbox.Options{MaxBytes: int64(c.Outbox.MaxBytes), MaxFrameAge: c.Outbox.FramesFor.Or(48 * time.Hour)})
+	d, err := openDisk(c)
 	if err != nil {
 		return errors.Join(err, socket.Close())
 	}
@@ -87,6 +86,8 @@ type agent struct {
 	loop    *loop
 	link    *linker
 	tell    *teller
+
+	untold map[alert.ID]bool // open alerts whose last update the cloud was not told of, at the start
 
 	brokerPassword string // the agent's own, of the embedded broker
 }
@@ -215,7 +216,7 @@ func (a *agent) build() error {
 	a.tell = &teller{tail: tail, known: map[alert.ID]known{}}
 	a.loop = &loop{
 		cfg: a.cfg, log: a.cfg.Log, ward: w, disk: a.disk, append: a.disk.Append, facts: a.facts, tell: a.tell, watch: watch,
-		calls: make(chan func(ward.Instant)), wake: make(chan struct{}, 1), kept: map[ward.BedKey]map[alert.ID]bool{}, untold: map[ward.BedKey]struct{}{}, relays: map[string]*control.Relay{}, relayOf: map[string]string{},
+		calls: make(chan func(ward.Instant)), wake: make(chan struct{}, 1), kept: map[ward.BedKey]map[alert.ID]bool{}, held: map[alert.ID]alert.Event{}, untold: map[ward.BedKey]struct{}{}, relays: map[string]*control.Relay{}, relayOf: map[string]string{},
 	}
 	a.loop.count = newCounters(a.cfg.Sources, func(source, reason, detail string) {
 		tail.say(control.Line{At: wall(), What: "set aside", Where: source, Text: reason + ": " + detail})

@@ -182,7 +182,8 @@ func (l *loop) episodes(b ward.BedKey) []outbox.Episode {
 	open := map[alert.ID]bool{}
 	for _, a := range l.ward.Alerts(b.Ward, b.Bed) {
 		open[a.ID] = true
-		out = append(out, outbox.Episode{ID: string(a.ID), Open: true, State: must(json.Marshal(a))})
+		_, untold := l.held[a.ID]
+		out = append(out, outbox.Episode{ID: string(a.ID), Open: true, Untold: untold, State: must(json.Marshal(a))})
 	}
 	for id := range l.kept[b] {
 		if !open[id] {
@@ -226,10 +227,11 @@ func (l *loop) renew(now ward.Instant) error {
 		all.take(u)
 	}
 	l.out.Reset()
-	l.ward.Retell(&l.out)
+	l.ward.Retell(now, nil, 0, &l.out)
 	for _, e := range l.out.Events {
 		all.event(e)
 	}
+	clear(l.held)
 	clear(l.kept)
 	for _, b := range l.cfg.places() {
 		all.beds[b] = struct{}{}

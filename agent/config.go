@@ -115,6 +115,7 @@ type Cloud struct {
 type Outbox struct {
 	MaxBytes  config.Bytes    `yaml:"max_bytes"`  // of the whole file; 0 = 2 GiB
 	FramesFor config.Duration `yaml:"frames_for"` // how long frames are kept; 0 = 48h
+	KeyFile   string          `yaml:"key_file"`   // what it is sealed with: 64 hexadecimal digits; "" = the systemd credential wardline-outbox-key, else a key that the gateway makes in its data folder
 }
 
 // Load reads a configuration file, as Read does, and checks it.
@@ -233,7 +234,7 @@ func (c Config) Check() error {
 	if len(c.Wards) == 0 {
 		bad("wards: there is none, so nobody would be watched")
 	}
-	errs = append(errs, c.checkBroker(), c.checkSources(), c.checkWards())
+	errs = append(errs, c.checkBroker(), c.checkKey(), c.checkSources(), c.checkWards())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

@@ -20,7 +20,9 @@ import (
 // runs; whoever holds the disk then speaks to the new one.
 type disk struct {
 	dir     string
-	options outbox.Options
+	options func() (outbox.Options, error) // with the key, read anew each time
+	max     int64                          // bytes
+	key     string                         // what it is sealed with, in words
 	box     atomic.Pointer[outbox.Outbox]
 	changed chan struct{} // holds one when the outbox was replaced: the link must begin anew
 
@@ -45,14 +47,25 @@ func plain(err error) string {
 	case sqlite.IO(err):
 		return "input/output error"
 	}
+	if errors.Is(err, outbox.ErrKey) {
+		return "it was sealed with another key: give that key back, or erase the outbox"
+	}
 	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' })
 	return fmt.Sprintf("%.120s", lines[len(lines)-1])
 }
 
 // openDisk fails only when a newer version of this program wrote what is there.
-func openDisk(dir string, o outbox.Options) (*disk, error) {
-	d := &disk{dir: dir, options: o, changed: make(chan struct{}, 1)}
-	box, err := outbox.Open(dir, o)
+func openDisk(c Config) (*disk, error) {
+	source := c.keySource()
+	d := &disk{dir: c.Data, max: int64(c.Outbox.MaxBytes), key: source.what, changed: make(chan struct{}, 1)}
+	d.options = func() (outbox.Options, error) {
+		key, err := source.key()
+		if err != nil {
+			return outbox.Options{}, fmt.Errorf("read the outbox's key: %w", err)
+		}
+		return outbox.Options{MaxBytes: d.max, MaxFrameAge: c.Outbox.FramesFor.Or(48 * time.Hour), Key: key, OwnKey: source.own}, nil
+	}
+	box, err := d.open(outbox.Open)
 	if errors.Is(err, sqlite.ErrNewer) {
 		return nil, err
 	}
@@ -62,12 +75,20 @@ func openDisk(dir string, o outbox.Options) (*disk, error) {
 	return d, nil
 }
 
+func (d *disk) open(how func(string, outbox.Options) (*outbox.Outbox, error)) (*outbox.Outbox, error) {
+	o, err := d.options()
+	if err != nil {
+		return nil, err
+	}
+	return how(d.dir, o)
+}
+
 // reopen puts the damaged file aside and begins a fresh one. It returns where
 // the damaged one is.
 func (d *disk) reopen() (aside string, err error) {
 	old := d.box.Load()
 	old.Close() // it is damaged: what closing it says tells nothing new
-	box, err := outbox.Replace(d.dir, d.options)
+	box, err := d.open(outbox.Replace)
 	if err != nil {
 		return "", err
 	}
@@ -88,7 +109,7 @@ func (d *disk) await(ctx context.Context) error {
 			return nil
 		case <-time.After(retryEvery):
 		}
-		if box, err := outbox.Open(d.dir, d.options); err == nil {
+		if box, err := d.open(outbox.Open); err == nil {
 			return errors.Join(errDiskBack, box.Close())
 		}
 	}
@@ -135,7 +156,7 @@ func (d *disk) Append(c outbox.Commit) (outbox.Position, error) {
 
 func (d *disk) Stats() outbox.Stats {
 	if d.lacks != nil {
-		return outbox.Stats{MaxBytes: d.options.MaxBytes}
+		return outbox.Stats{MaxBytes: d.max}
 	}
 	return d.box.Load().Stats()
 }

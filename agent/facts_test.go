@@ -78,8 +78,8 @@ func TestARenumberedOutboxIsAnAlertThatStaysUntilSomebodyResolvesIt(t *testing.T
 	b.a.link.begin(Enrolment{}) // another uplink, which counts anew
 	b.a.link.report(uplink.State{Renumbered: 1})
 	b.idle(2 * time.Second)
-	if n := b.raised("renumbered"); n != 2 {
-		t.Errorf("raised %d times, want once each time", n)
+	if n := b.episodes("renumbered"); n != 2 {
+		t.Errorf("%d episodes, want one each time", n)
 	}
 }
 

@@ -211,6 +211,13 @@ func (l *linker) report(s uplink.State) {
 		l.cfg.Log.Error("gateway and cloud disagreed on what was sent: all that is kept is sent anew", "cloud", s.Cloud, "error", s.LastError)
 		l.loop.facts.happened("renumbered", "", l.cfg.Clock().Mono+renumberedFor.Microseconds())
 	}
+	if s.Renumbered > was.Renumbered {
+		l.loop.retell.Store(&retelling{skip: afterGoingBack})
+	} else if s.Behind > was.Behind {
+		l.cfg.Log.Error("the cloud had lost what it had confirmed: what is kept of it is sent again", "cloud", s.Cloud)
+		l.loop.facts.happened("cloud_behind", "", l.cfg.Clock().Mono+renumberedFor.Microseconds())
+		l.loop.retell.Store(&retelling{})
+	}
 	switch {
 	case s.Connected != was.Connected && s.Connected:
 		l.cfg.Log.Info("cloud connected", "cloud", s.Cloud)
@@ -230,12 +237,15 @@ func (l *linker) report(s uplink.State) {
 func (l *linker) begin(e Enrolment) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.site, l.off, l.fault, l.state.Renumbered = e.Site, "", false, 0
+	l.site, l.off, l.fault, l.state.Renumbered, l.state.Behind = e.Site, "", false, 0, 0
 }
 
 // renumberedFor is how long it is true that the outbox was renumbered: an alert
 // of it stays until somebody has resolved it.
 const renumberedFor = time.Minute
+
+// tornFor is the same for rows that the disk changed.
+const tornFor = time.Minute
 
 // setOff says why there is no link, and whether somebody must do something.
 func (l *linker) setOff(why string, fault bool) {

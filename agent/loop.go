@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -55,8 +56,14 @@ type loop struct {
 	units     []*unit                           // what is not committed yet, oldest first; all but the last are closed
 	untold    map[ward.BedKey]struct{}          // beds that changed while the disk takes nothing
 	kept      map[ward.BedKey]map[alert.ID]bool // episodes that the outbox holds as open
-	lastSaved int64                             // Mono of the last checkpoint
-	retryAt   int64                             // Mono; 0 = the disk works
+	crowded   bool                              // nothing is left on the disk that could give way to alerts
+	held      map[alert.ID]alert.Event          // updates that wait for room; the latest of each alert
+	coalesced uint64                            // updates that a later one took the place of
+	retell    atomic.Pointer[retelling]         // the link's wish
+	salvaged  *outbox.Salvage                   // as it was last told of
+	torn      int64
+	lastSaved int64 // Mono of the last checkpoint
+	retryAt   int64 // Mono; 0 = the disk works
 	commits   uint64
 	failures  uint64
 	failure   string // the last one, in words
@@ -175,7 +182,7 @@ func (l *loop) gather(now ward.Instant) {
 	}
 	u := l.unit(now)
 	for _, e := range l.out.Events {
-		u.event(e)
+		l.owe(u, e)
 		u.events = append(u.events, e)
 		u.urgent = true
 	}

@@ -50,7 +50,7 @@ func start(t *testing.T, dir string, now Instant) *bench {
 	c := testConfig(dir)
 	c.Clock = func() Instant { return b.now }
 	c = c.withDefaults()
-	d, err := openDisk(dir, outbox.Options{})
+	d, err := openDisk(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,15 +104,26 @@ func (b *bench) records(lane link.Lane) []link.Record {
 }
 
 // raised counts the episodes of a rule that the cloud is told of.
-func (b *bench) raised(rule string) int {
-	n := 0
+func (b *bench) raised(rule string) (n int) {
+	for _, x := range b.raisings(rule) {
+		n += x
+	}
+	return n
+}
+
+// episodes is how many alerts of a rule the cloud hears of.
+func (b *bench) episodes(rule string) int { return len(b.raisings(rule)) }
+
+// raisings is how often each of them is told as raised.
+func (b *bench) raisings(rule string) map[alert.ID]int {
+	n := map[alert.ID]int{}
 	for _, r := range b.records(link.Alerts) {
 		var e alert.Event
 		if err := json.Unmarshal(r.Payload, &e); err != nil {
 			b.t.Fatal(err)
 		}
 		if e.Type == alert.Raised && e.Condition.Rule == rule {
-			n++
+			n[e.Alert]++
 		}
 	}
 	return n
@@ -446,7 +457,7 @@ func TestAWardIsWatchedWhileNoOutboxCanBeOpened(t *testing.T) {
 	if s := shown[local.AlertsTopic("7w", "1")]; !strings.Contains(s, `/hr-extreme-high"`) || !strings.Contains(s, `"durable":false`) {
 		t.Errorf("the lamp is shown %s", s)
 	}
-	if s := b.a.disk.Stats(); s.MaxBytes != b.disk.options.MaxBytes {
+	if s := b.a.disk.Stats(); s.MaxBytes != 2<<30 {
 		t.Errorf("the disk says %+v of itself", s)
 	}
 	if err := os.RemoveAll(blocked); err != nil {

@@ -111,10 +111,8 @@ func (l *loop) learn(now ward.Instant) {
 	l.certificate(now, l.link.certificateEnds())
 	lost, why := l.link.lost()
 	l.facts.set("link_lost", lost, why)
-	d := l.disk.Stats()
-	full := fmt.Sprintf("%d of %d MiB used", d.Bytes>>20, d.MaxBytes>>20)
-	if d.Tight {
-		full = fmt.Sprintf("%d MiB are free on the file system", d.Free>>20)
+	l.learnOfDisk(now, l.disk.Stats())
+	if r := l.retell.Swap(nil); r != nil {
+		l.tellAgain(now, nil, r.skip)
 	}
-	l.facts.set("disk_nearly_full", d.Tight || d.Over, full)
 }

@@ -29,6 +29,9 @@ func (a *agent) restore() error {
 		l.log.Error("the outbox was damaged: a fresh one is begun", "damage", why, "aside", aside)
 		a.facts.set("storage_damaged", true, aside)
 	}
+	if len(a.untold) > 0 {
+		l.tellAgain(a.cfg.Clock(), a.untold, 0)
+	}
 	l.log.Info("restored", "frames_replayed", n, "open_alerts", len(open))
 	// Every bed is shown again: what an earlier life left retained is not true now.
 	all := map[ward.BedKey]struct{}{}
@@ -62,6 +65,7 @@ func (a *agent) load() (state []byte, at outbox.Position, open []alert.Alert) {
 		return nil, 0, nil
 	}
 	l := a.loop
+	a.untold = map[alert.ID]bool{}
 	for _, e := range episodes {
 		var x alert.Alert
 		if err := json.Unmarshal(e.State, &x); err != nil {
@@ -71,6 +75,9 @@ func (a *agent) load() (state []byte, at outbox.Position, open []alert.Alert) {
 			continue
 		}
 		open = append(open, x)
+		if e.Untold {
+			a.untold[x.ID] = true
+		}
 		b := ward.BedKey{Ward: x.Condition.Ward, Bed: x.Condition.Bed}
 		if l.kept[b] == nil {
 			l.kept[b] = map[alert.ID]bool{}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wardline/agent/internal/control"
+	"wardline/agent/internal/outbox"
 	"wardline/agent/internal/ward"
 	"wardline/shared/alert"
 )
@@ -41,7 +42,7 @@ func (a *agent) status(ctx context.Context) (control.Status, error) {
 // report is the loop's part: it runs there.
 func (l *loop) report(s *control.Status, now ward.Instant) {
 	s.Intake = l.count.all()
-	s.Outbox.Commits, s.Outbox.Failures = l.commits, l.failures
+	s.Outbox.Commits, s.Outbox.Failures, s.Outbox.Coalesced = l.commits, l.failures, l.coalesced
 	for _, x := range l.ward.Status() {
 		s.Sensors = append(s.Sensors, sensorStatus(x, l.ward.Alerts(x.Ward, x.Bed)))
 	}
@@ -133,13 +134,34 @@ func daysUntil(at, now int64) int64 {
 func (a *agent) diskStatus(s *control.Status) {
 	d := a.disk.Stats()
 	s.Outbox.Bytes, s.Outbox.MaxBytes, s.Outbox.FramesFrom = d.Bytes, d.MaxBytes, d.FramesFrom
+	s.Outbox.Owed, s.Outbox.Torn, s.Outbox.Key = d.Owed, d.Torn, a.disk.key
 	for _, l := range d.Lanes {
+		s.Outbox.Copies += l.First - l.Kept
 		s.Lanes = append(s.Lanes, control.Lane{Lane: l.Lane.String(), Last: l.Last, Pending: l.Pending(), Oldest: l.Oldest, Evicted: uint64(l.Evicted)})
 	}
 	if aside, why := a.disk.damage(); aside != "" {
-		s.Trouble = append(s.Trouble, fmt.Sprintf("the outbox was damaged (%s) and put aside as %s; what it still owed the cloud is in it", why, aside))
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the outbox was damaged (%s) and put aside as %s%s", why, aside, salvaged(d.Salvaged)))
+	}
+	if x := d.Salvaged; x != nil {
+		s.Outbox.Salvage = &control.Salvage{From: x.From, Records: x.Records, Lost: x.Lost, Done: x.Done}
+	}
+	if d.Torn > 0 {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the disk changed %d rows of the outbox since the start: look at the card", d.Torn))
 	}
 	if err := a.disk.lacks; err != nil {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("the ward is watched, but nothing is kept or sent: %s", plain(err)))
 	}
+}
+
+// salvaged says what was taken over from a damaged outbox.
+func salvaged(s *outbox.Salvage) string {
+	switch {
+	case s == nil:
+		return ""
+	case !s.Done:
+		return fmt.Sprintf("; %d records of it are taken over so far", s.Records)
+	case s.Lost > 0:
+		return fmt.Sprintf("; %d records of it were taken over, %d could not be read", s.Records, s.Lost)
+	}
+	return fmt.Sprintf("; %d records of it were taken over", s.Records)
 }

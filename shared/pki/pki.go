@@ -155,7 +155,12 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes durable what was renamed or removed in a folder.
+func SyncDir(path string) error {
+	d, err := os.Open(path)
 	if err != nil {
 		return err
 	}

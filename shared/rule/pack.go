@@ -138,6 +138,8 @@ const (
 	Renumbered
 	CertificateEnding
 	CertificateExpired
+	OutboxFull
+	CloudBehind
 	inputs
 
 	maxInputs = 64
@@ -191,6 +193,8 @@ var meanings = func() (m [inputs]meaning) {
 	m[Renumbered] = meaning{"renumbered", truth, "", gateway}
 	m[CertificateEnding] = meaning{"certificate_ending", truth, "", gateway}
 	m[CertificateExpired] = meaning{"certificate_expired", truth, "", gateway}
+	m[OutboxFull] = meaning{"outbox_full", truth, "", gateway}
+	m[CloudBehind] = meaning{"cloud_behind", truth, "", gateway}
 	return m
 }()
 

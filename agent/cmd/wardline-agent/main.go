@@ -100,7 +100,7 @@ func app() *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			runCommand(), checkConfigCommand(), enrolCommand(), statusCommand(), tailCommand(), virtualCommand(), versionCommand(), helpCommand(),
+			runCommand(), checkConfigCommand(), enrolCommand(), statusCommand(), tailCommand(), outboxCommand(), virtualCommand(), versionCommand(), helpCommand(),
 		},
 	}
 	for _, c := range a.Commands {

@@ -55,11 +55,25 @@ type Lane struct {
 
 // Outbox is the gateway's disk.
 type Outbox struct {
-	Bytes      int64  `json:"bytes"`
-	MaxBytes   int64  `json:"max_bytes"`
-	FramesFrom int64  `json:"frames_from"` // the oldest frame kept
-	Commits    uint64 `json:"commits"`
-	Failures   uint64 `json:"failures"` // commits that failed and were kept and tried again
+	Bytes      int64    `json:"bytes"`
+	MaxBytes   int64    `json:"max_bytes"`
+	FramesFrom int64    `json:"frames_from"` // the oldest frame kept
+	Commits    uint64   `json:"commits"`
+	Failures   uint64   `json:"failures"`  // commits that failed and were kept and tried again
+	Owed       int64    `json:"owed"`      // bytes that the cloud does not have
+	Copies     uint64   `json:"copies"`    // records that the cloud has, kept in case that it loses them
+	Coalesced  uint64   `json:"coalesced"` // updates of alerts that a later one took the place of, for want of space
+	Torn       int64    `json:"torn"`      // rows that the disk changed, since the start
+	Key        string   `json:"key"`       // what it is sealed with, in words
+	Salvage    *Salvage `json:"salvage,omitempty"`
+}
+
+// Salvage is what was taken over from an outbox that was damaged.
+type Salvage struct {
+	From    string `json:"from"`    // its file
+	Records int64  `json:"records"` // for the cloud
+	Lost    int64  `json:"lost"`    // that could not be read
+	Done    bool   `json:"done"`
 }
 
 // Sensor is a sensor that is bound to a bed.

@@ -240,8 +240,8 @@ type Stats struct {
 	// Salvaged is what was taken over from a damaged predecessor; nil when there
 	// was none.
 	Salvaged *Salvage
-	// Tight is set when the file system has less than Reserve free, and Free is
-	// what it has; 0 when that is not known.
+	// Tight is set when the file system has less than twice Reserve free (below
+	// Reserve things give way), and Free is what it has; 0 when that is not known.
 	Tight bool
 	Free  int64
 }
@@ -272,7 +272,7 @@ func (o *Outbox) Stats() Stats {
 	st.Torn, st.Salvaged = o.torn, o.salvaged
 	o.mu.Unlock()
 	if free, err := o.opt.Free(); err == nil {
-		st.Free, st.Tight = free, free < o.opt.Reserve
+		st.Free, st.Tight = free, free < 2*o.opt.Reserve
 	}
 	return st
 }

@@ -230,6 +230,15 @@ func Open(dir string, o Options) (*Outbox, error) {
 	return box, nil
 }
 
+// OpenSound is Open for a look: a damaged file is an error, and stays where it is.
+func OpenSound(dir string, o Options) (*Outbox, error) {
+	box, err := openFile(dir, o.withDefaults(dir))
+	if err != nil {
+		return nil, fmt.Errorf("open outbox: %w", err)
+	}
+	return box, nil
+}
+
 // Replace is Open after damage, for a caller that has in memory what a start
 // needs: of the old file only records are taken over.
 func Replace(dir string, o Options) (*Outbox, error) {
@@ -362,6 +371,24 @@ func dropOld(dir string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Remove deletes everything that outboxes ever left in dir.
+func Remove(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "damaged-*.db*"))
+	if err != nil {
+		return err
+	}
+	for _, suffix := range []string{"-wal", "-shm", ""} {
+		files = append(files, filepath.Join(dir, fileName+suffix))
+	}
+	var errs []error
+	for _, path := range append(files, filepath.Join(dir, damageMark)) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, syncDir(dir))...)
 }
 
 // damaged turns an error that means damage into ErrDamaged and leaves the mark

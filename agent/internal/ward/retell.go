@@ -7,14 +7,20 @@ import (
 	"wardline/shared/alert"
 )
 
-// Retell puts out again what the cloud must have heard of every open alert, each
-// with an update that says where its condition stands. It is for a disk that has
-// lost what was decided; what the cloud had heard already changes nothing there.
-func (w *Ward) Retell(out *Output) {
+// Retell puts out again what the cloud must have heard of every open alert, or of
+// those that only names, each with an update that says where its condition stands.
+// It is for when what was decided never reached the cloud, or was lost there; what
+// it had heard already changes nothing there. A skip lets numbers go on higher: the
+// cloud may have heard others under the next ones, from a disk that went back.
+func (w *Ward) Retell(now Instant, only map[alert.ID]bool, skip uint32, out *Output) {
 	for _, id := range slices.Sorted(maps.Keys(w.alerts)) {
 		a := w.alerts[id]
+		if only != nil && !only[id] {
+			continue
+		}
+		a.Ward.N += skip
 		out.Events = append(out.Events, a.Retell()...)
 		x := a.Condition
-		w.emit(a, alert.Event{Type: alert.Updated, At: w.clock.Wall, Condition: &x}, out)
+		w.emit(a, alert.Event{Type: alert.Updated, At: now.Wall, Condition: &x}, out)
 	}
 }

@@ -160,7 +160,7 @@ func ackUntil(asked int64, p alert.Priority, now int64) int64 {
 // respond writes one event of the board's, complete but for its number and time,
 // and returns the command that tells the gateway.
 func (b *Board) respond(tx *store.Tx, a *store.Alert, e alert.Event) ([]store.Command, error) {
-	e.Alert, e.Author, e.N = a.ID, alert.Board, a.N(alert.Board)+1
+	e.Alert, e.Author, e.N = a.ID, alert.Board, b.number(a.Alert)
 	// The later of ward's and board's word counts. A gateway whose clock is ahead
 	// must not make what a person does now look older than what it follows, nor as
 	// old as what a person did before.
@@ -188,6 +188,16 @@ func (b *Board) respond(tx *store.Tx, a *store.Alert, e alert.Event) ([]store.Co
 		made = append(made, c)
 	}
 	return made, b.write(tx, a, false)
+}
+
+// numbersFrom is the second (2025, UTC) from which the board counts.
+const numbersFrom = 1_735_689_600
+
+// number is the board's next number for an alert. It rises with time, so that a
+// board restored from a backup, which has forgotten what it said, does not say
+// something new under a number that the gateway has folded already.
+func (b *Board) number(a alert.Alert) uint32 {
+	return max(a.N(alert.Board)+1, uint32(max(0, b.c.Now()/1e6-numbersFrom)))
 }
 
 // lastWord is when an alert's newest response was given, by its author's clock.

@@ -2,6 +2,7 @@ package board
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -155,13 +156,16 @@ func TestEachResponseHasItsOwnInstantAlsoWhileAWardsClockIsAhead(t *testing.T) {
 func TestTheNextCommandOfAnAlertWaitsForTheResultOfTheOneBefore(t *testing.T) {
 	r := newRig(t)
 	r.take(false, r.raised(id(1), 1, alert.High), r.raised(id(2), 1, alert.High))
+	began := r.now/second - numbersFrom
 	for range 3 {
 		r.act(alert.Commented, id(1), "said")
 		r.now -= second // the cloud's clock is set back
 	}
+	other := fmt.Sprintf("-%d", r.now/second-numbersFrom)
 	r.act(alert.Acknowledged, id(2), "")
+	n := func(i int64) string { return fmt.Sprintf("-%d", began+i) }
 	for _, step := range []struct{ outcome, first, other string }{
-		{"", "-1", "-1"}, {Failed, "-1", "-1"}, {Done, "-2", "-1"}, {"refused", "-3", "-1"}, {Done, "", "-1"},
+		{"", n(0), other}, {Failed, n(0), other}, {Done, n(1), other}, {"refused", n(2), other}, {Done, "", other},
 	} {
 		var of [3]string // the alert's command that is pending, without the alert's id
 		list, err := r.Pending(t.Context(), "gw-7w")
@@ -417,5 +421,21 @@ func TestPromise12AnActWithoutItsAuditRowDoesNotHappen(t *testing.T) {
 	}
 	if a := r.alert(id(1)); a.Board.N != 0 || len(r.woke) != 0 {
 		t.Errorf("the alert has changed: %+v, sent %v", a.Board, r.woke)
+	}
+}
+
+// TestARestoredBoardSaysNothingNewUnderANumberThatAGatewayKnows: what the board
+// did after the backup is forgotten there, and known at the gateway.
+func TestARestoredBoardSaysNothingNewUnderANumberThatAGatewayKnows(t *testing.T) {
+	r := newRig(t)
+	r.take(false, r.raised(id(1), 1, alert.High))
+	backup := r.alert(id(1)).Alert
+	for range 3 {
+		r.act(alert.Acknowledged, id(1), "")
+		r.now += 10 * second
+	}
+	known := r.alert(id(1)).N(alert.Board)
+	if next := r.number(backup); next <= known {
+		t.Errorf("the restored board goes on with number %d, the gateway knows up to %d", next, known)
 	}
 }

@@ -333,7 +333,7 @@ func openOf(tx *store.Tx, gateway string) (out []store.Alert, err error) {
 
 func (b *Board) forget(tx *store.Tx, a *store.Alert) error {
 	e := alert.Event{
-		Alert: a.ID, Author: alert.Board, N: a.N(alert.Board), At: max(b.c.Now(), a.RaisedAt), Text: forgottenText,
+		Alert: a.ID, Author: alert.Board, N: b.number(a.Alert) - 1, At: max(b.c.Now(), a.RaisedAt), Text: forgottenText,
 	}
 	var events []alert.Event
 	if a.Phase == alert.Active {
