@@ -124,6 +124,7 @@ func (a *agent) run(ctx context.Context, socket net.Listener) error {
 	g.Go(func() error { return a.in.Run(heard) })
 	g.Go(func() error { return a.loop.run(ctx) })
 	g.Go(func() error { return a.runLink(ctx) })
+	g.Go(func() error { return a.link.keepCertificate(ctx) })
 	g.Go(func() error {
 		defer hangUp()
 		err := a.tell.station.Run(ctx)

@@ -34,12 +34,13 @@ type linker struct {
 	start time.Time
 	wards []*linkpb.Ward // the topology
 
-	mu    sync.Mutex // guards what follows
-	site  string     // "" before enrolment
-	state uplink.State
-	off   string // why there is no link at all; "" = there is one
-	fault bool   // off is nothing that anybody wants
-	ends  int64  // when the gateway's certificate does, µs UTC; 0 = not known
+	mu      sync.Mutex // guards what follows
+	site    string     // "" before enrolment
+	state   uplink.State
+	off     string // why there is no link at all; "" = there is one
+	fault   bool   // off is nothing that anybody wants
+	renewal renewal
+	ends    int64 // when the gateway's certificate does, µs UTC; 0 = not known
 }
 
 // lookEvery is how soon it is noticed that the gateway was enrolled, or again.
@@ -282,6 +283,14 @@ func (l *linker) certificateEnds() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.ends
+}
+
+// renewals is when the certificate was last renewed since the start (0 = never),
+// and why the last try failed, if it did.
+func (l *linker) renewals() (at int64, failed string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.renewal.at, l.renewal.failed
 }
 
 // up says whether the cloud is connected, and since when it is or is not.

@@ -119,7 +119,8 @@ func (a *agent) linkStatus(s *control.Status) {
 		s.Uplink.State = "refused"
 	}
 	if ends := a.link.certificateEnds(); ends != 0 {
-		s.Certificate = &control.Certificate{Ends: ends, Days: daysUntil(ends, s.Now)}
+		at, failed := a.link.renewals()
+		s.Certificate = &control.Certificate{Ends: ends, Days: daysUntil(ends, s.Now), Renewed: at, Error: failed}
 	}
 	if u.Technician {
 		s.Trouble = append(s.Trouble, "the cloud refuses this gateway: "+cmp.Or(u.LastError, u.Refused))

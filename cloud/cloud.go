@@ -190,7 +190,8 @@ func fleetConfig(c Config, s *store.Store, ca *pki.CA, a *access.Access, port st
 	public := c.publicURL(port)
 	return fleet.Config{
 		Store: s, CA: ca, Site: c.Site, Now: c.Now, Log: c.Log,
-		EnrolURL: public, LinkURL: linkURL(public), Address: access.Address,
+		CertificateLife: c.Gateways.CertificateLife.Or(fleet.CertificateLife),
+		EnrolURL:        public, LinkURL: linkURL(public), Address: access.Address,
 		Audit: func(tx *store.Tx, r fleet.Row) error {
 			outcome := access.Done
 			if r.Refused {
@@ -226,12 +227,13 @@ func (p *parts) begin(ctx context.Context) error {
 func (p *parts) gatewayMux() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /enrol", p.fleet.Handler())
+	mux.Handle("POST /renew", p.fleet.RenewHandler())
 	mux.Handle("GET /link", p.ingest)
 	return mux
 }
 
 // gatewayTLS lets in who shows no certificate, to enrol, and who shows one that
-// the built-in CA gave to a gateway. Any other is told so by TLS, and audited.
+// the built-in CA gave to a gateway, also one that has ended. Any other is told so by TLS, and audited.
 func (p *parts) gatewayTLS(ctx context.Context, server *pki.Identity, ca *pki.CA) *tls.Config {
 	pool := ca.Pool()
 	t := pki.ServerTLS(server, pool, p.c.time, nil)
@@ -242,8 +244,12 @@ func (p *parts) gatewayTLS(ctx context.Context, server *pki.Identity, ca *pki.CA
 			return nil
 		}
 		leaf := s.PeerCertificates[0]
+		at := p.c.time()
+		if !at.Before(leaf.NotAfter) { // ended: it may still renew, which the fleet decides
+			at = leaf.NotAfter.Add(-time.Second)
+		}
 		_, err := leaf.Verify(x509.VerifyOptions{
-			Roots: pool, CurrentTime: p.c.time(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+			Roots: pool, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		})
 		if err == nil {
 			err = verify(s)

@@ -47,9 +47,16 @@ type People struct {
 // Gateways is the port that gateways connect to. Its certificate is always the
 // built-in CA's, because that is whom a gateway's token names.
 type Gateways struct {
-	Listen    string `yaml:"listen"`     // host:port; "" = :8444
-	PublicURL string `yaml:"public_url"` // how gateways reach that port: https://host:port; "" = this machine's name and the port
+	Listen          string          `yaml:"listen"`           // host:port; "" = :8444
+	CertificateLife config.Duration `yaml:"certificate_life"` // of a gateway's certificate, which it renews by itself at two thirds of it; 0 = 90 days
+	PublicURL       string          `yaml:"public_url"`       // how gateways reach that port: https://host:port; "" = this machine's name and the port
 }
+
+// How long a gateway's certificate may live.
+const (
+	minCertificateLife = time.Minute
+	maxCertificateLife = 397 * 24 * time.Hour
+)
 
 // Retention says for how many days rows are kept; 0 = the default of each. The
 // audit log is never shortened.
@@ -123,6 +130,9 @@ func (c Config) Check() error {
 		if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
 			bad("gateways.public_url: %q is not like https://cloud.example.org:8444", c.Gateways.PublicURL)
 		}
+	}
+	if life := c.Gateways.CertificateLife.Or(0); life != 0 && (life < minCertificateLife || life > maxCertificateLife) {
+		bad("gateways.certificate_life: %v is not between %v and %v", life, minCertificateLife, maxCertificateLife)
 	}
 	if !slices.Contains([]string{"", "debug", "info", "warn", "error"}, c.LogLevel) {
 		bad("log_level: %q is not one of debug, info, warn, error", c.LogLevel)

@@ -57,6 +57,7 @@ func (p *parts) newIngest(ctx context.Context) *ingest.Server {
 			return p.board.Finish(ctx, gateway, r.Id, r.Outcome, r.Detail)
 		},
 		Session: func(g ingest.Gateway, up bool, hello *linkpb.Hello, why string) { p.session(ctx, g, up, hello, why) },
+		Lapsed:  p.fleet.Lapsed,
 		Duplicate: func(g ingest.Gateway, text string) {
 			if err := p.board.Conflict(ctx, g.ID, g.Wards, text); err != nil && ctx.Err() == nil {
 				p.c.Log.Error("an alert could not be raised", "gateway", g.ID, "error", err)

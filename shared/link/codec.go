@@ -203,6 +203,7 @@ type Refusal struct {
 // Reasons of a [Refusal].
 const (
 	Revoked        = "revoked"
+	Expired        = "expired" // its certificate ended: it may do nothing but renew it
 	UnknownGateway = "unknown_gateway"
 	BadVersion     = "version"
 	ForeignWard    = "ward"      // it watches a ward that it is not enrolled for

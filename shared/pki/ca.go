@@ -21,6 +21,13 @@ import (
 // is a little behind its issuer's still takes it.
 const backdate = time.Hour
 
+// RenewAt is when a certificate should be renewed: at two thirds of its life,
+// counted from when it was signed.
+func RenewAt(cert *x509.Certificate) time.Time {
+	from := cert.NotBefore.Add(backdate)
+	return from.Add(cert.NotAfter.Sub(from) * 2 / 3)
+}
+
 // CA is the built-in certificate authority of one site or cloud: one self-signed
 // root that signs gateways and servers, and no other CA.
 type CA struct {

@@ -113,9 +113,12 @@ func printCertificate(w io.Writer, s control.Status) {
 	}
 	left := count(int(s.Certificate.Days), "day") + " left"
 	if s.Certificate.Days < 0 {
-		left = "over: enrol again"
+		left = "over, renewing"
 	}
 	fmt.Fprintf(w, "identity\tcertificate: %s\tends %s\n", left, time.UnixMicro(s.Certificate.Ends).Format(time.DateOnly))
+	if s.Certificate.Error != "" {
+		fmt.Fprintf(w, "\tnot renewed as yet: %s\n", s.Certificate.Error)
+	}
 }
 
 func printPending(w io.Writer, s control.Status) {

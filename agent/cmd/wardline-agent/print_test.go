@@ -17,7 +17,7 @@ func TestTheStatusSaysHowLongTheCertificateLasts(t *testing.T) {
 		{nil, ""},
 		{&control.Certificate{Ends: ends, Days: 83}, "certificate: 83 days left  ends 2026-03-01"},
 		{&control.Certificate{Ends: ends, Days: 1}, "certificate: 1 day left  ends"},
-		{&control.Certificate{Ends: ends, Days: -3}, "certificate: over: enrol again  ends"},
+		{&control.Certificate{Ends: ends, Days: -3}, "certificate: over, renewing  ends"},
 	} {
 		var b strings.Builder
 		if err := printStatus(&b, control.Status{Certificate: x.c}); err != nil {

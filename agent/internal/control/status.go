@@ -40,8 +40,10 @@ type Link struct {
 
 // Certificate is how long the gateway's certificate lasts.
 type Certificate struct {
-	Ends int64 `json:"ends"`
-	Days int64 `json:"days"` // whole days left; negative when it is over
+	Ends    int64  `json:"ends"`
+	Days    int64  `json:"days"`              // whole days left; negative when it is over
+	Renewed int64  `json:"renewed,omitempty"` // when it was last renewed, since the start
+	Error   string `json:"error,omitempty"`   // why the last try to renew it failed
 }
 
 // Lane is one of the outbox's queues towards the cloud.

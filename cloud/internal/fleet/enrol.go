@@ -207,24 +207,15 @@ func (f *Fleet) stillGood(tx *store.Tx, text []byte) error {
 // sign gives a certificate for a token, which is used with that. The gateway's
 // row is made or renewed, and its certificates of before are of no use any more.
 func (f *Fleet) sign(tx *store.Tx, g store.Gateway, t store.Token, csr, key []byte, now int64) ([]byte, error) {
-	text, err := f.c.CA.SignGateway(csr, f.c.Site, g.ID, time.UnixMicro(now), CertificateLife)
-	if err != nil {
-		return nil, &Refusal{http.StatusBadRequest, BadRequest, err.Error()}
+	g.Site, g.Wards, g.EnrolledAt, g.RevokedAt, g.RevokedWhy = f.c.Site, t.Wards, now, 0, ""
+	if err := errors.Join(tx.PutGateway(g), tx.RevokeCertificates(g.ID, now)); err != nil {
+		return nil, err
 	}
-	cert, err := pki.ParseCertificate(text)
+	text, err := f.certify(tx, g.ID, csr, now)
 	if err != nil {
 		return nil, err
 	}
-	g.Site, g.Wards, g.EnrolledAt, g.RevokedAt, g.RevokedWhy = f.c.Site, t.Wards, now, 0, ""
-	err = errors.Join(
-		tx.UseToken(t.ID, key, string(text), now),
-		tx.PutGateway(g), tx.RevokeCertificates(g.ID, now),
-		tx.AddCertificate(store.Certificate{
-			Serial: Serial(cert.SerialNumber), Gateway: g.ID, Fingerprint: pki.Fingerprint(cert),
-			NotBefore: cert.NotBefore.UnixMicro(), NotAfter: cert.NotAfter.UnixMicro(), IssuedAt: now,
-		}),
-		tell(tx, g.ID))
-	return text, err
+	return text, errors.Join(tx.UseToken(t.ID, key, string(text), now), tell(tx, g.ID))
 }
 
 func (f *Fleet) refuse(ctx context.Context, from, token string, status int, reason, detail string) error {

@@ -62,6 +62,9 @@ type Config struct {
 	// path. LinkURL is where they then connect: wss and the path.
 	EnrolURL, LinkURL string
 
+	// CertificateLife is that of what gateways are given; 0 means [CertificateLife].
+	CertificateLife time.Duration
+
 	// Disconnect ends a gateway's session, if it has one, and tells it why in a
 	// sentence. It must not block long.
 	Disconnect func(gateway, text string)
@@ -111,6 +114,9 @@ func New(c Config) *Fleet {
 	if c.Now == nil {
 		c.Now = func() int64 { return time.Now().UnixMicro() }
 	}
+	if c.CertificateLife == 0 {
+		c.CertificateLife = CertificateLife
+	}
 	if c.Disconnect == nil {
 		c.Disconnect = func(string, string) {}
 	}
@@ -141,8 +147,8 @@ const revokedText = "this gateway was revoked: enrol it with a new token"
 // Serial is a certificate's serial number as the fleet keeps it.
 func Serial(n *big.Int) string { return fmt.Sprintf("%x", n) }
 
-// Admit says who shows cert, whose chain and dates TLS has verified. Whoever is
-// not admitted is told why by a [link.Refusal], which is audited. from is the
+// Admit says who shows cert, whose chain TLS has verified, and notes that it is
+// used. Whoever is not admitted is told why by a [link.Refusal], which is audited. from is the
 // network address.
 func (f *Fleet) Admit(ctx context.Context, cert *x509.Certificate, from string) (store.Gateway, error) {
 	g, err := f.admit(ctx, cert)
@@ -200,33 +206,48 @@ func (f *Fleet) audited(ctx context.Context, err error) {
 }
 
 func (f *Fleet) admit(ctx context.Context, cert *x509.Certificate) (g store.Gateway, err error) {
+	var c store.Certificate
+	err = f.c.Store.View(ctx, func(tx *store.Tx) (err error) {
+		g, c, err = f.known(tx, cert)
+		return err
+	})
+	if err != nil {
+		return g, err
+	}
+	now := f.c.Now()
+	if !time.UnixMicro(now).Before(cert.NotAfter) {
+		return g, expired(cert)
+	}
+	if c.UsedAt > 0 {
+		return g, nil
+	}
+	return g, f.c.Store.Do(ctx, store.High, func(tx *store.Tx) error { return tx.UseCertificate(c.Serial, now) })
+}
+
+// known is whose certificate that is, whatever its dates. It fails with a
+// [link.Refusal].
+func (f *Fleet) known(tx *store.Tx, cert *x509.Certificate) (g store.Gateway, c store.Certificate, err error) {
 	site, id, err := pki.GatewayFrom(cert)
 	if err != nil {
-		return g, unknown(err.Error())
+		return g, c, unknown(err.Error())
 	}
 	if site != f.c.Site {
-		return g, unknown(fmt.Sprintf("the certificate is of site %s, this is %s", site, f.c.Site))
+		return g, c, unknown(fmt.Sprintf("the certificate is of site %s, this is %s", site, f.c.Site))
 	}
-	err = f.c.Store.View(ctx, func(tx *store.Tx) error {
-		c, err := tx.Certificate(Serial(cert.SerialNumber))
-		if err != nil {
-			return err
-		}
-		if c.Gateway != id || c.Fingerprint != pki.Fingerprint(cert) {
-			return store.ErrNotFound
-		}
-		if g, err = tx.Gateway(id); err != nil {
-			return err
-		}
-		if c.RevokedAt > 0 || g.RevokedAt > 0 {
-			return &link.Refusal{Reason: link.Revoked, Text: revokedText, Technician: true}
-		}
-		return nil
-	})
-	if errors.Is(err, store.ErrNotFound) {
+	c, err = tx.Certificate(Serial(cert.SerialNumber))
+	if err == nil && (c.Gateway != id || c.Fingerprint != pki.Fingerprint(cert)) {
+		err = store.ErrNotFound
+	}
+	if err == nil {
+		g, err = tx.Gateway(id)
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		err = unknown("no such certificate was given to gateway " + id)
+	case err == nil && (c.RevokedAt > 0 || g.RevokedAt > 0):
+		err = &link.Refusal{Reason: link.Revoked, Text: revokedText, Technician: true}
 	}
-	return g, err
+	return g, c, err
 }
 
 func unknown(text string) error {

@@ -46,18 +46,7 @@ func (f *Fleet) serveEnrol(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	got, err := f.Enrol(r.Context(), ask.Token, ask.CSR, r.RemoteAddr)
-	if refusal, ok := errors.AsType[*Refusal](err); ok {
-		problem(w, refusal)
-		return
-	}
-	if err != nil {
-		f.c.Log.Error("a gateway could not be enrolled", "error", err)
-		problem(w, &Refusal{http.StatusServiceUnavailable, "failed", "the cloud could not enrol the gateway now: try again"})
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	json.NewEncoder(w).Encode(got) // a client that has gone asks again
+	f.answer(w, got, err, "a gateway could not be enrolled")
 }
 
 func problem(w http.ResponseWriter, r *Refusal) {

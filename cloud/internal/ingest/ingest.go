@@ -79,6 +79,10 @@ type Config struct {
 	// why. For one gateway the calls never overlap and alternate up, down.
 	Session func(g Gateway, up bool, hello *linkpb.Hello, why string)
 
+	// Lapsed is asked when the certificate of an open session ends; a
+	// [link.Refusal] ends the session. nil = nothing of the kind ends one.
+	Lapsed func(ctx context.Context, cert *x509.Certificate) error
+
 	// Duplicate is told, at most once a minute, that two gateways show one
 	// identity; one of them is refused.
 	Duplicate func(g Gateway, text string)

@@ -189,10 +189,25 @@ func (x *session) live(ctx context.Context) {
 	if at[link.Alerts].Seq >= x.heldTo {
 		x.push(ctx, &x.alerts, work{folded: true, release: true})
 	}
+	lapse := x.lapse(ctx)
+	defer lapse.Stop()
 	fold := time.AfterFunc(foldWithin, func() { x.push(ctx, &x.alerts, work{release: true}) })
 	err = x.take(ctx)
 	fold.Stop()
 	x.over(ctx, err)
+}
+
+// lapse asks, when the session's certificate ends, whether it may go on.
+func (x *session) lapse(ctx context.Context) *time.Timer {
+	left := x.cert.NotAfter.Sub(time.UnixMicro(x.server.c.Now()))
+	return time.AfterFunc(left, func() {
+		if x.server.c.Lapsed == nil {
+			return
+		}
+		if err := x.server.c.Lapsed(ctx, x.cert); err != nil {
+			x.refuse(refusalOf(err))
+		}
+	})
 }
 
 // over joins the workers and tells why it ended. What is still held stays so:

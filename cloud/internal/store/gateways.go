@@ -92,15 +92,34 @@ type Certificate struct {
 	NotAfter    int64
 	IssuedAt    int64
 	RevokedAt   int64 // 0 while it is good
+	UsedAt      int64 // when the gateway first connected with it; 0 = never
+}
+
+const certificateColumns = `serial, gateway, fingerprint, not_before, not_after, issued_at, revoked_at, used_at`
+
+func scanCertificate(row scanner) (c Certificate, err error) {
+	return c, row.Scan(&c.Serial, &c.Gateway, &c.Fingerprint, &c.NotBefore, &c.NotAfter, &c.IssuedAt, &c.RevokedAt, &c.UsedAt)
 }
 
 // Certificate finds a certificate, [ErrNotFound] when none of that serial was given.
 func (tx *Tx) Certificate(serial string) (Certificate, error) {
-	var c Certificate
-	err := tx.QueryRow(`SELECT serial, gateway, fingerprint, not_before, not_after, issued_at, revoked_at
-		FROM certificate WHERE serial = $1`, serial).
-		Scan(&c.Serial, &c.Gateway, &c.Fingerprint, &c.NotBefore, &c.NotAfter, &c.IssuedAt, &c.RevokedAt)
-	return c, err
+	return scanCertificate(tx.QueryRow(`SELECT `+certificateColumns+` FROM certificate WHERE serial = $1`, serial))
+}
+
+// Certificates lists what a gateway was given, oldest first.
+func (tx *Tx) Certificates(gateway string) (out []Certificate, err error) {
+	err = tx.each(func(row scanner) error {
+		c, err := scanCertificate(row)
+		out = append(out, c)
+		return err
+	}, `SELECT `+certificateColumns+` FROM certificate WHERE gateway = $1 ORDER BY issued_at, serial`, gateway)
+	return out, err
+}
+
+// UseCertificate notes that a gateway has connected with a certificate.
+func (tx *Tx) UseCertificate(serial string, at int64) error {
+	_, err := tx.Exec(`UPDATE certificate SET used_at = $1 WHERE serial = $2 AND used_at = 0`, at, serial)
+	return err
 }
 
 // AddCertificate notes a certificate that is about to be given.

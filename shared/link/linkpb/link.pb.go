@@ -950,7 +950,7 @@ func (x *Limits) GetWindow() uint32 {
 // Refuse ends the session, aloud.
 type Refuse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`                            // a word: revoked, unknown_gateway, version, ward, duplicate, replaced, protocol, busy, stopping
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`                            // a word: revoked, expired, unknown_gateway, version, ward, duplicate, replaced, protocol, busy, stopping
 	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`                                // a sentence for a technician
 	RetryAfter    int64                  `protobuf:"varint,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"` // µs; 0 = the gateway's own back-off
 	Technician    bool                   `protobuf:"varint,4,opt,name=technician,proto3" json:"technician,omitempty"`                   // waiting alone will not mend it
