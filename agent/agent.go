@@ -69,7 +69,10 @@ func run(ctx context.Context, c Config) error {
 	if err != nil {
 		return errors.Join(err, socket.Close())
 	}
-	a := &agent{cfg: c, gateway: c.identity(), client: c.clientID(), start: time.Now(), disk: d, facts: newFacts()}
+	k := newKeeper(c.Clock, c.Data, d.Stats().Newest)
+	k.write() // what fails is said at the first tick
+	c.Clock = k.now
+	a := &agent{cfg: c, gateway: c.identity(), client: c.clientID(), start: time.Now(), time: k, disk: d, facts: newFacts()}
 	err = a.run(ctx, socket)
 	return errors.Join(err, d.Close())
 }
@@ -80,6 +83,7 @@ type agent struct {
 	gateway string
 	client  string // the MQTT client id
 	start   time.Time
+	time    *keeper
 	disk    *disk
 	facts   *facts
 	in      *intake.Intake
@@ -216,14 +220,14 @@ func (a *agent) build() error {
 	tail := newTail()
 	a.tell = &teller{tail: tail, known: map[alert.ID]known{}}
 	a.loop = &loop{
-		cfg: a.cfg, log: a.cfg.Log, ward: w, disk: a.disk, append: a.disk.Append, facts: a.facts, tell: a.tell, watch: watch,
+		cfg: a.cfg, time: a.time, log: a.cfg.Log, ward: w, disk: a.disk, append: a.disk.Append, facts: a.facts, tell: a.tell, watch: watch,
 		calls: make(chan func(ward.Instant)), wake: make(chan struct{}, 1), kept: map[ward.BedKey]map[alert.ID]bool{}, held: map[alert.ID]alert.Event{}, untold: map[ward.BedKey]struct{}{}, relays: map[string]*control.Relay{}, relayOf: map[string]string{},
 	}
 	a.loop.count = newCounters(a.cfg.Sources, func(source, reason, detail string) {
 		tail.say(control.Line{At: wall(), What: "set aside", Where: source, Text: reason + ": " + detail})
 	})
 	e, _ := ReadEnrolment(a.cfg.Data) // what is wrong with it is the linker's to say
-	a.link = &linker{cfg: a.cfg, name: a.gateway, site: e.Site, loop: a.loop, disk: a.disk, watch: watch, start: a.start, wards: a.cfg.topology(w)}
+	a.link = &linker{cfg: a.cfg, time: a.time, name: a.gateway, site: e.Site, loop: a.loop, disk: a.disk, watch: watch, start: a.start, wards: a.cfg.topology(w)}
 	a.loop.link = a.link
 	if a.in, err = a.intake(); err != nil {
 		return err

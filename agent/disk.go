@@ -93,11 +93,16 @@ func (d *disk) reopen() (aside string, err error) {
 		return "", err
 	}
 	d.box.Store(box)
+	d.tellChanged()
+	return box.Quarantined, nil
+}
+
+// tellChanged has the link begin anew: the outbox has another epoch.
+func (d *disk) tellChanged() {
 	select {
 	case d.changed <- struct{}{}:
 	default:
 	}
-	return box.Quarantined, nil
 }
 
 // await fails with errDiskBack once an outbox can be opened, which the next run

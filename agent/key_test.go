@@ -114,6 +114,9 @@ func TestAKeyFileThatOthersCanReadOrThatHoldsNoneIsRefused(t *testing.T) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
+	if err := os.WriteFile(c.Outbox.KeyFile, []byte(strings.Repeat("0", 64)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Chmod(c.Outbox.KeyFile, 0o600); err != nil {
 		t.Fatal(err)
 	}

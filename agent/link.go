@@ -32,6 +32,7 @@ type linker struct {
 	disk  *disk
 	watch *watch
 	start time.Time
+	time  *keeper
 	wards []*linkpb.Ward // the topology
 
 	mu      sync.Mutex // guards what follows
@@ -134,12 +135,13 @@ func (l *linker) config(ctx context.Context, e Enrolment) uplink.Config {
 	return uplink.Config{
 		URL: at, TLS: func() (*tls.Config, error) { return l.tls(at) }, Outbox: l.disk,
 		Hello: func() *linkpb.Hello { return l.hello(ctx) }, Live: l.watch.live.Load, Waves: l.watch.waves, Wake: l.loop.wake,
-		Command: l.command, Report: l.report, Now: func() int64 { return l.cfg.Clock().Wall }, Dial: l.cfg.Dial,
+		Command: l.command, Report: l.report, Welcomed: l.welcomed, Now: func() int64 { return l.cfg.Clock().Wall }, Dial: l.cfg.Dial,
 	}
 }
 
 // tls reads the identity from disk for each connection, so that a renewed one
-// is used. Certificates' dates are held against the gateway's clock.
+// is used. Certificates' dates are held against the gateway's clock while the time
+// is known.
 func (l *linker) tls(at string) (*tls.Config, error) {
 	file := filepath.Join(l.cfg.Data, identityFile)
 	id, err := pki.OpenIdentity(file, file)
@@ -162,7 +164,23 @@ func (l *linker) tls(at string) (*tls.Config, error) {
 		return nil, err
 	}
 	now := func() time.Time { return time.UnixMicro(l.cfg.Clock().Wall) }
+	if !l.time.known() { // dates cannot be judged; that the cloud is ours, can
+		now = nil
+	}
 	return pki.ClientTLS(id, pool, u.Hostname(), now), nil
+}
+
+// welcomed takes the cloud's time when the gateway has none of its own, and sets
+// right what was stamped before.
+func (l *linker) welcomed(ctx context.Context, cloud int64) (anew bool) {
+	if l.time.told(cloud) {
+		l.cfg.Log.Warn("the clock was wrong: the time is now the cloud's", "time", time.UnixMicro(cloud).UTC())
+	}
+	if !l.time.known() {
+		return false
+	}
+	err := l.loop.do(ctx, func(now ward.Instant) { anew, _ = l.loop.correct(now) }) // what fails is tried at the next Welcome
+	return err == nil && anew
 }
 
 // helloWithin is how long a Hello waits for the loop to say which alerts are open.

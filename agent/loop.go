@@ -34,6 +34,7 @@ const (
 // The same inputs give the same alerts, now, after a restart and in a test.
 type loop struct {
 	cfg   Config
+	time  *keeper
 	log   *slog.Logger
 	ward  *ward.Ward
 	disk  *disk
@@ -62,11 +63,14 @@ type loop struct {
 	retell    atomic.Pointer[retelling]         // the link's wish
 	salvaged  *outbox.Salvage                   // as it was last told of
 	torn      int64
-	lastSaved int64 // Mono of the last checkpoint
-	retryAt   int64 // Mono; 0 = the disk works
-	commits   uint64
-	failures  uint64
-	failure   string // the last one, in words
+
+	corrected   bool // what was stamped before the machine's clock was set
+	floorFailed error
+	lastSaved   int64 // Mono of the last checkpoint
+	retryAt     int64 // Mono; 0 = the disk works
+	commits     uint64
+	failures    uint64
+	failure     string // the last one, in words
 }
 
 // run takes turns until ctx ends. What it had not committed then was not
@@ -122,7 +126,7 @@ func (l *loop) takeMessages(ctx context.Context) {
 
 // message steps one message and puts it into the open unit.
 func (l *loop) message(now ward.Instant, m *intake.Message) {
-	l.in.Decoder().Decode(m, now.Wall, now.Synchronised)
+	l.in.Decoder().Decode(m, now.Wall, now.Synchronised && !l.ward.Doubts())
 	l.count.message(m)
 	u := l.unit(now)
 	u.acks = append(u.acks, m)

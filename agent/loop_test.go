@@ -56,7 +56,9 @@ func start(t *testing.T, dir string, now Instant) *bench {
 	}
 	t.Cleanup(func() { d.Close() })
 	b.disk = d
-	b.a = &agent{cfg: c, gateway: "gw-1", client: c.clientID(), disk: d, facts: newFacts()}
+	k := newKeeper(c.Clock, dir, d.Stats().Newest)
+	c.Clock = k.now
+	b.a = &agent{cfg: c, gateway: "gw-1", client: c.clientID(), time: k, disk: d, facts: newFacts()}
 	if err := b.a.build(); err != nil {
 		t.Fatal(err)
 	}

@@ -112,6 +112,7 @@ func (l *loop) learn(now ward.Instant) {
 	lost, why := l.link.lost()
 	l.facts.set("link_lost", lost, why)
 	l.learnOfDisk(now, l.disk.Stats())
+	l.learnOfTime(now)
 	if r := l.retell.Swap(nil); r != nil {
 		l.tellAgain(now, nil, r.skip)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 
+	"wardline/shared/link"
 	"wardline/shared/pki"
 )
 
@@ -72,7 +73,10 @@ func (l *linker) renewalDue(now time.Time) (due, ended bool) {
 	l.mu.Lock()
 	l.ends = leaf.NotAfter.UnixMicro()
 	l.mu.Unlock()
-	return !now.Before(pki.RenewAt(leaf)), !now.Before(leaf.NotAfter)
+	if s, _ := l.now(); s.Refused == link.Expired { // the cloud's word, which knows the time
+		return true, true
+	}
+	return l.time.known() && !now.Before(pki.RenewAt(leaf)), l.time.known() && !now.Before(leaf.NotAfter)
 }
 
 func (l *linker) renewed(now int64, err error) {
@@ -88,6 +92,9 @@ func (l *linker) renewed(now int64, err error) {
 	switch {
 	case err == nil:
 		l.cfg.Log.Info("certificate renewed")
+		if connected, _ := l.up(); !connected {
+			l.disk.tellChanged() // no need to wait for the next attempt
+		}
 	case err.Error() != was:
 		l.cfg.Log.Warn("the certificate could not be renewed as yet", "error", err)
 	}
@@ -128,12 +135,12 @@ func (l *linker) renewCertificate(ctx context.Context) error {
 }
 
 // askToRenew asks over a connection of its own, which shows the certificate of now.
-func (l *linker) askToRenew(ctx context.Context, link string, csr []byte) (enrolAnswer, error) {
-	settings, err := l.tls(link)
+func (l *linker) askToRenew(ctx context.Context, address string, csr []byte) (enrolAnswer, error) {
+	settings, err := l.tls(address)
 	if err != nil {
 		return enrolAnswer{}, err
 	}
-	at, err := url.Parse(link)
+	at, err := url.Parse(address)
 	if err != nil {
 		return enrolAnswer{}, err
 	}

@@ -108,7 +108,7 @@ func (a *agent) replayAfter(at outbox.Position) (n int) {
 
 // replay steps a kept frame again. What came of it was kept then.
 func (l *loop) replay(now ward.Instant, m *intake.Message) {
-	l.in.Decoder().Decode(m, now.Wall, now.Synchronised)
+	l.in.Decoder().Decode(m, now.Wall, now.Synchronised && !l.ward.Doubts())
 	if m.Reason != "" || m.Class != intake.Sensor {
 		return
 	}

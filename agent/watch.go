@@ -123,7 +123,7 @@ func liveMessage(b ward.BedLive) *linkpb.BedLive {
 func summaryMessage(s *ward.Summary) *linkpb.Summary {
 	out := &linkpb.Summary{
 		Ward: s.Ward, Bed: s.Bed, Sensor: s.Sensor, Patient: s.Patient, Start: s.Start, End: s.End,
-		Late: s.Late, Contact: s.Contact == vital.Good, LeadOff: s.LeadOff, Silent: s.Silent,
+		Late: s.Late, Contact: s.Contact == vital.Good, LeadOff: s.LeadOff, Silent: s.Silent, GatewayTime: s.Stamped,
 	}
 	for v, x := range s.Vitals {
 		if x.N > 0 {

@@ -3,11 +3,13 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,6 +110,8 @@ type linkStatus struct {
 		State, Error string
 		Since        int64
 	}
+	Now         int64
+	Alerts      []struct{ Rule string }
 	Certificate *struct {
 		Days, Renewed int64
 		Error         string
@@ -133,7 +137,7 @@ func (w *shifted) until(what string, ok func(linkStatus) bool) (s linkStatus) {
 			return s
 		}
 	}
-	w.t.Fatalf("%s: still %+v", what, s)
+	w.t.Fatalf("%s: still %+v, certificate %+v", what, s, s.Certificate)
 	return s
 }
 
@@ -178,5 +182,40 @@ func TestAGatewayWhoseCertificateEndedRenewsItAndConnectsUntilItIsRevoked(t *tes
 	s := w.until("it is refused", func(s linkStatus) bool { return s.Certificate != nil && s.Certificate.Error != "" })
 	if now, err := os.ReadFile(filepath.Join(w.agent.Data, "identity.pem")); err != nil || string(now) != string(identity) || connected(s) {
 		t.Errorf("a revoked gateway was given another certificate: %+v, %v", s, err)
+	}
+}
+
+// TestAColdBootOfflineWithAnEndedCertificateIn1970Watches: and when the network is
+// back, the gateway has the time and a certificate, and connects.
+func TestAColdBootOfflineWithAnEndedCertificateIn1970Watches(t *testing.T) {
+	t.Parallel()
+	w := newShifted(t)
+	stop := w.runAgent()
+	w.until("the gateway connects", connected)
+	stop()
+	w.days.Store(200)
+	cold := time.Now()
+	w.agent.Clock = func() agent.Instant {
+		up := time.Since(cold).Microseconds() + 1
+		return agent.Instant{Boot: 2, Mono: up, Wall: up} // 1970
+	}
+	var online atomic.Bool
+	w.agent.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if !online.Load() {
+			return nil, errors.New("no network")
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	w.runAgent()
+	s := w.until("the ward is watched", func(s linkStatus) bool {
+		return slices.ContainsFunc(s.Alerts, func(a struct{ Rule string }) bool { return a.Rule == "sensor-silent" })
+	})
+	if s.Now < began.UnixMicro() || connected(s) {
+		t.Errorf("the gateway thinks that it is %v, before it stopped", time.UnixMicro(s.Now))
+	}
+	online.Store(true)
+	s = w.until("it has a certificate and connects", connected)
+	if off := time.Duration(s.Now-w.wall()) * time.Microsecond; off.Abs() > 5*time.Second || s.Certificate.Days < 80 {
+		t.Errorf("its clock is off by %v, its certificate lasts %d days", off, s.Certificate.Days)
 	}
 }

@@ -15,6 +15,7 @@ type Observation struct {
 	Hash      uint64 // of the message as it came
 
 	At       int64 // the newest instant that it speaks of: µs UTC by the sensor's clock
+	Stamped  bool  // At is the gateway's receipt: neither sensor nor relay had the time
 	Received int64 // when the gateway took it: µs UTC by the gateway's clock
 
 	Readings []Reading

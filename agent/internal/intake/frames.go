@@ -30,7 +30,8 @@ func decodeFrame(m *Message) {
 	m.Frame = f
 	o := &m.Obs
 	o.Boot, o.Seq, o.Sequenced = f.Boot, f.Seq, true
-	start := frameStart(f, stamp, m.Received)
+	start, stamped := frameStart(f, stamp, m.Received)
+	o.Stamped = stamped
 	o.At = start + frame.Span(f).Microseconds()
 	o.ECG = slices.ContainsFunc(f.Waveforms, isECG)
 	for _, r := range f.Readings {
@@ -53,15 +54,16 @@ func isECG(w *biosensorpb.Waveform) bool {
 
 // frameStart is the time of the frame's clock_us (SPEC §5.2): the sensor's own;
 // else such that the frame ended when a relay with a synchronised clock received
-// it; else when the gateway did.
-func frameStart(f *biosensorpb.Frame, s frame.Stamp, received int64) int64 {
+// it; else when the gateway did, which is stamped.
+func frameStart(f *biosensorpb.Frame, s frame.Stamp, received int64) (start int64, stamped bool) {
 	if us, ok := frame.TimeUS(f); ok {
-		return us
+		return us, false
 	}
+	stamped = true
 	if s.Clock == biosensorpb.Clock_CLOCK_SYNCHRONISED && s.ReceivedUS > 0 {
-		received = s.ReceivedUS
+		received, stamped = s.ReceivedUS, false
 	}
-	return received - frame.Span(f).Microseconds()
+	return received - frame.Span(f).Microseconds(), stamped
 }
 
 func (m *Message) reading(r *biosensorpb.Reading, start int64) {

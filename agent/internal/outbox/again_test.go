@@ -129,9 +129,9 @@ func TestAReadFindsAChangedRecordBeforeTheCheckDoes(t *testing.T) {
 
 // shift is a Change that adds to the time and to the payload's first 8 bytes.
 func shift(by int64) Change {
-	return func(_ link.Kind, observed int64, p []byte) (int64, []byte, error) {
-		if len(p) < 8 {
-			return 0, nil, fmt.Errorf("short")
+	return func(_ link.Kind, observed int64, p []byte, fix func(int64) int64) (int64, []byte, error) {
+		if fix(observed) != observed+by {
+			return 0, nil, fmt.Errorf("it is off by %d, want %d", fix(observed)-observed, by)
 		}
 		return observed + by, binary.BigEndian.AppendUint64(nil, binary.BigEndian.Uint64(p)+uint64(by)), nil
 	}
@@ -145,25 +145,25 @@ func TestWhatAnUnsetClockStampedIsCorrectedOnceTheOffsetIsKnown(t *testing.T) {
 	}
 	put(1, 10e6, t0, true)
 	put(2, 1e6, t0+1e6, false) // a boot whose clock nobody set: nothing tells its offset
-	put(3, 1e6, t0+2e6, false)
-	put(3, 2e6, t0+3e6, false)
-	put(3, 3e6, t0+3603e6, true) // set at last: an hour more than was thought
+	put(3, 2e6, t0+2e6, false)
+	put(3, 3e6, t0+3e6, false)
+	put(3, 4e6, t0+3604e6, true) // set at last: an hour more than was thought
 	epoch := box.Epoch()
-	if n, err := box.Correct(9, shift(1)); n != 0 || err != nil || box.Epoch() != epoch {
+	if n, err := box.Correct(9, t0, 1e6, shift(1)); n != 0 || err != nil || box.Epoch() != epoch {
 		t.Fatalf("of a boot that was not: %d changed, %v", n, err)
 	}
-	n, err := box.Correct(3, shift(3600e6))
+	n, err := box.Correct(3, t0+3600e6, 1e6, shift(3600e6))
 	if err != nil || n != 2 || box.Epoch() == epoch {
 		t.Fatalf("%d changed, %v; want 2, under a new epoch", n, err)
 	}
-	if n, err := box.Correct(3, shift(3600e6)); err != nil || n != 0 {
+	if n, err := box.Correct(3, t0+3600e6, 1e6, shift(3600e6)); err != nil || n != 0 {
 		t.Errorf("the second time %d were changed, %v; want none", n, err)
 	}
 	rs, err := box.After(link.Vitals, 0, 1<<20)
 	if err != nil || len(rs) != 5 {
 		t.Fatalf("%v, %v", rs, err)
 	}
-	for i, want := range []int64{t0, t0 + 1e6, t0 + 3602e6, t0 + 3603e6, t0 + 3603e6} {
+	for i, want := range []int64{t0, t0 + 1e6, t0 + 3602e6, t0 + 3603e6, t0 + 3604e6} {
 		if got := int64(binary.BigEndian.Uint64(rs[i].Payload)); rs[i].Observed != want || got != want {
 			t.Errorf("record %d is of %d, and says %d; want %d", i+1, rs[i].Observed-t0, got-t0, want-t0)
 		}

@@ -219,6 +219,7 @@ func (o *Outbox) insertBatch(tx *sql.Tx, s *state, c *Commit) error {
 	s.last++
 	o.sealed = o.seal.close(o.sealed[:0], batchRow(s.last), o.enc)
 	s.frameTotal += int64(len(o.sealed)) + batchOverhead
+	s.lastWall = c.Wall
 	if s.first == 0 || s.first == s.last {
 		s.first, s.firstWall = s.last, c.Wall
 	}

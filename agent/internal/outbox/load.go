@@ -46,7 +46,7 @@ func readState(db *sql.DB) (state, error) {
 }
 
 func readBatchEnds(tx *sql.Tx, s *state) error {
-	err := tx.QueryRow(`SELECT n, total FROM batch ORDER BY n DESC LIMIT 1`).Scan(&s.last, &s.frameTotal)
+	err := tx.QueryRow(`SELECT n, wall, total FROM batch ORDER BY n DESC LIMIT 1`).Scan(&s.last, &s.lastWall, &s.frameTotal)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -225,6 +225,7 @@ type Stats struct {
 	Disk            int64 // what the files take
 	FrameBytes      int64
 	Batches         int64 // of frames
+	Newest          int64 // when the newest batch was decided, µs UTC; 0 = none
 	FramesFrom      int64 // when the oldest kept batch was decided, µs UTC; 0 = none
 	BatchesEvicted  int64 // that gave way to bytes, not age, since Open
 	Lanes           []LaneStats
@@ -259,7 +260,7 @@ func (o *Outbox) Stats() Stats {
 	s := o.state()
 	st := Stats{MaxBytes: o.opt.MaxBytes, FrameBytes: s.frameTotal - s.frameGone, BatchesEvicted: s.evicted, Bytes: s.bytes()}
 	if s.last > 0 {
-		st.Batches, st.FramesFrom = int64(s.last-s.first)+1, s.firstWall
+		st.Batches, st.FramesFrom, st.Newest = int64(s.last-s.first)+1, s.firstWall, s.lastWall
 	}
 	st.Disk, _ = o.db.Size() // a size that cannot be had is 0
 	for _, id := range link.Lanes {

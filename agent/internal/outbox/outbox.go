@@ -192,6 +192,7 @@ type state struct {
 	last       Position // the newest batch
 	first      Position // the oldest that is kept
 	firstWall  int64
+	lastWall   int64
 	frameTotal int64 // of all batches so far
 	frameGone  int64 // of those that are gone
 	checkpoint Position

@@ -20,23 +20,19 @@ func (o *Outbox) Renumber() error {
 	return nil
 }
 
-// Change is a record as it is to be instead.
-type Change func(kind link.Kind, observed int64, payload []byte) (int64, []byte, error)
+// Change is a record as it is to be instead; fix sets a wrong wall time right.
+type Change func(kind link.Kind, observed int64, payload []byte, fix func(int64) int64) (int64, []byte, error)
 
-// Correct changes the records that the cloud does not have and that were made in
-// a boot while its clock was not synchronised, and begins a new epoch as Renumber
-// does. What change refuses stays as it is. It returns how many were changed;
-// when none is there nothing happens.
-func (o *Outbox) Correct(boot uint64, change Change) (int, error) {
-	var there bool
-	err := o.db.Read.QueryRow(`SELECT EXISTS (SELECT 1 FROM clock WHERE boot = $1 AND state = $2)`, int64(boot), clockUnknown).Scan(&there)
-	if err != nil {
-		return 0, fmt.Errorf("correct records: %w", o.damaged(err))
+// Correct changes the records that the cloud does not have and that were stamped
+// by a wrong clock, as Misdated says, and begins a new epoch as Renumber does. What
+// change refuses stays as it is. It returns how many were changed; when nothing is
+// wrong nothing happens.
+func (o *Outbox) Correct(boot uint64, offset, tolerance int64, change Change) (int, error) {
+	_, wrong, err := o.Misdated(boot, offset, tolerance)
+	if err != nil || !wrong {
+		return 0, err
 	}
-	if !there {
-		return 0, nil
-	}
-	n, err := o.rewrite(&correction{boot: boot, change: change})
+	n, err := o.rewrite(&correction{boot: boot, offset: offset, tolerance: tolerance, change: change})
 	if err != nil {
 		return 0, fmt.Errorf("correct records: %w", err)
 	}
@@ -45,35 +41,29 @@ func (o *Outbox) Correct(boot uint64, change Change) (int, error) {
 
 // correction is what Correct changes on the way.
 type correction struct {
-	boot   uint64
-	change Change
-	clocks map[int64]bool // by which what is to be corrected was stamped
-	n      int
+	boot              uint64
+	offset, tolerance int64
+	change            Change
+	fix               func(int64) int64
+	clocks            map[int64]bool // by which what is to be corrected was stamped
+	n                 int
 }
 
 func (c *correction) readClocks(tx *sql.Tx) error {
-	c.clocks = map[int64]bool{}
-	rows, err := tx.Query(`SELECT id FROM clock WHERE boot = $1 AND state = $2`, int64(c.boot), clockUnknown)
-	if err != nil {
-		return err
+	list, err := stretches(tx, c.boot, c.offset, c.tolerance)
+	c.fix, c.clocks = fixer(list, c.offset), map[int64]bool{}
+	for _, x := range list {
+		c.clocks[x.id] = true
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return err
-		}
-		c.clocks[id] = true
-	}
-	return rows.Err()
+	return err
 }
 
 // apply changes a record that the cloud does not have.
 func (c *correction) apply(r *heldRecord) {
-	if c == nil || !c.clocks[r.clock] || r.Kind == link.HoleKind {
+	if c == nil || !c.clocks[r.clock] || r.Kind == link.HoleKind || r.torn {
 		return
 	}
-	observed, payload, err := c.change(r.Kind, r.Observed, r.Payload)
+	observed, payload, err := c.change(r.Kind, r.Observed, r.Payload, c.fix)
 	if err != nil {
 		return
 	}

@@ -21,6 +21,7 @@ import (
 
 var (
 	errSilence = fmt.Errorf("no word from the cloud for %v", silenceBound)
+	errAnew    = errors.New("what waits is sent anew, with its times corrected")
 	errStalled = errors.New("the cloud acknowledges nothing")
 )
 
@@ -64,6 +65,9 @@ func (r *runner) session(ctx context.Context) error {
 	welcome, err := r.greet(ctx, conn)
 	if err != nil {
 		return err
+	}
+	if r.c.Welcomed != nil && r.c.Welcomed(ctx, welcome.Now) {
+		return errAnew
 	}
 	sender, err := link.NewSender(welcome, r.c.Outbox.Lanes(), r.c.Outbox.HashAt)
 	if errors.Is(err, link.ErrDiverged) {

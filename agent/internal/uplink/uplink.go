@@ -61,6 +61,11 @@ type Config struct {
 	// a repeated one has no second effect and gets the same answer. nil refuses all.
 	Command func(context.Context, *linkpb.Command) *linkpb.Result
 
+	// Welcomed is told the cloud's time (µs UTC) by each Welcome, before anything is
+	// sent. true = the outbox has begun a new epoch, so the session begins anew. nil =
+	// nobody wants to know.
+	Welcomed func(ctx context.Context, now int64) (anew bool)
+
 	// Report is told each change of State and, while connected, its figures about
 	// once a second. It must not block. nil = nobody wants to know.
 	Report func(State)

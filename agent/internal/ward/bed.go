@@ -29,6 +29,7 @@ type heard struct {
 	Newest    int64  // sensor time of the newest live frame, µs UTC
 	NewestT   int64  // the same in ward time
 	Seq       uint32 // of the newest live frame of Boot
+	Doubted   bool   // the gateway's clock was set, and the sensor's does not agree with it yet
 	Clock     int64  // what the sensor's clock says less ward time, if it is Timed
 	Timed     bool
 	Behind    odd // messages that seem to be history
@@ -107,7 +108,7 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		out.count(ReasonLate)
 		for i := range o.Readings {
 			if r := o.Readings[i]; plausible(r, out) {
-				b.add(w, r, true, out)
+				b.add(w, r, true, o.Stamped, out)
 			}
 		}
 		return
@@ -121,8 +122,11 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		measured = b.NewestT
 	}
 	if order >= 0 && measured >= b.NewestT {
-		b.Newest, b.NewestT, w.newest = min(o.At, now), measured, b
-		b.follow(o.At, now, t)
+		b.Newest, b.NewestT = min(o.At, now), measured
+		if !o.Stamped { // else it is the gateway's own clock
+			w.newest = b
+			b.follow(o.At, now, t)
+		}
 		b.said(o, t)
 	}
 	for _, e := range o.Events {
@@ -133,7 +137,7 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 			w.step(&b.subject, t-age, t, out)
 		}
 	}
-	b.readings(w, o.Readings, now, t, out)
+	b.readings(w, o.Readings, o.Stamped, now, t, out)
 	for _, v := range o.Gone {
 		b.Seen |= 1 << v // what is looked for is measured
 		if b.LatestT[v] <= measured {
@@ -267,7 +271,7 @@ func (b *bed) leadWords() string {
 
 // readings gives live readings to the rules in the order in which they were
 // measured, a step for each instant. now is the sensor's clock at t.
-func (b *bed) readings(w *Ward, list []vital.Reading, now, t int64, out *Output) {
+func (b *bed) readings(w *Ward, list []vital.Reading, stamped bool, now, t int64, out *Output) {
 	byTime := func(x, y vital.Reading) int { return cmp.Compare(x.At, y.At) }
 	if !slices.IsSortedFunc(list, byTime) {
 		w.sorted = append(w.sorted[:0], list...)
@@ -281,7 +285,7 @@ func (b *bed) readings(w *Ward, list []vital.Reading, now, t int64, out *Output)
 		if !plausible(r, out) {
 			continue
 		}
-		b.add(w, r, late, out)
+		b.add(w, r, late, stamped, out)
 		if late {
 			continue
 		}

@@ -48,6 +48,7 @@ type savedBed struct {
 
 type savedInterval struct {
 	Start, Touched int64
+	Stamped        bool                `json:",omitempty"`
 	Vitals         map[vital.Vital]sum `json:",omitempty"`
 }
 
@@ -124,7 +125,7 @@ func (s *subject) load(x savedSubject) error {
 }
 
 func (x *interval) save() savedInterval {
-	out := savedInterval{x.Start, x.Touched, map[vital.Vital]sum{}}
+	out := savedInterval{x.Start, x.Touched, x.Stamped, map[vital.Vital]sum{}}
 	for v, y := range x.Vitals {
 		if y.N > 0 {
 			out.Vitals[vital.Vital(v)] = y
@@ -134,7 +135,7 @@ func (x *interval) save() savedInterval {
 }
 
 func (x savedInterval) load() interval {
-	out := interval{Start: x.Start, Touched: x.Touched}
+	out := interval{Start: x.Start, Touched: x.Touched, Stamped: x.Stamped}
 	for v, y := range x.Vitals {
 		out.Vitals[v] = y
 	}

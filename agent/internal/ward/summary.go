@@ -17,6 +17,7 @@ const (
 type interval struct {
 	Start   int64 // sensor time, µs UTC
 	Touched int64 // ward time
+	Stamped bool  // by the gateway's receipt
 	Vitals  [vital.Count]sum
 }
 
@@ -50,7 +51,7 @@ type sums struct {
 // add puts a reading into the interval that it was measured in. The newest
 // interval is live, and put out as soon as a newer one begins; older ones are
 // history, but for live ones that are so much older that the clocks were set back.
-func (b *bed) add(w *Ward, r vital.Reading, late bool, out *Output) {
+func (b *bed) add(w *Ward, r vital.Reading, late, stamped bool, out *Output) {
 	start := r.At - r.At%w.every
 	live := &b.sums.Live
 	switch {
@@ -62,6 +63,7 @@ func (b *bed) add(w *Ward, r vital.Reading, late bool, out *Output) {
 		live = b.past(w, start, out)
 	}
 	live.Touched = w.clock.T
+	live.Stamped = live.Stamped || stamped
 	live.Vitals[r.Vital].add(r)
 }
 
@@ -114,7 +116,7 @@ func (b *bed) put(w *Ward, x *interval, late bool, out *Output) {
 		return
 	}
 	x.Touched = 0
-	s := Summary{Ward: b.ward, Bed: b.bed, Sensor: b.sensor, Patient: b.patient, Start: x.Start, End: x.Start + w.every, Late: late}
+	s := Summary{Ward: b.ward, Bed: b.bed, Sensor: b.sensor, Patient: b.patient, Start: x.Start, End: x.Start + w.every, Late: late, Stamped: x.Stamped}
 	if !late {
 		s.Contact, s.LeadOff, s.Silent = b.contact(), b.leadOff(), b.Silent
 	}

@@ -113,6 +113,7 @@ type Summary struct {
 	Late                       bool  // it holds history only: the interval's own summary went before, if there was one
 	Contact                    vital.State
 	LeadOff, Silent            bool
+	Stamped                    bool                      // its times are of the gateway's receipt
 	Vitals                     [vital.Count]VitalSummary // by vital; N is 0 where there was none
 }
 

@@ -33,14 +33,20 @@ func (w *Ward) when(b *bed, o *vital.Observation, t int64) (now int64, v verdict
 	if w.clock.Sync {
 		now = w.clock.Wall
 		switch {
-		case o.At > now+futureBound:
+		case o.At <= now+futureBound && o.At >= now-liveBound:
+			b.Doubted = false
+			return now, news
+		case b.Doubted: // by the sensor's clock, until the two agree again
+		case o.At > now:
 			return now, ahead
-		case o.At < now-liveBound:
+		default:
 			return now, history
 		}
-		return now, news
 	}
-	// The gateway's own clock says nothing. What the sensor's says goes on as it did
+	if o.Stamped {
+		return o.At, news
+	}
+	// The gateway's own clock says nothing, or has just been set. What the sensor's says goes on as it did
 	// at its newest frame; of a sensor that never spoke, as another's.
 	by := b
 	if b.Heard == 0 && w.newest != nil && t-w.newest.Heard < liveBound {
@@ -109,5 +115,9 @@ func (w *Ward) advance(now Instant) int64 {
 			b.Timed = false
 		}
 	}
-	return w.clock.to(now)
+	c := &w.clock
+	if by := (now.Wall - now.Mono) - (c.Wall - (c.T - c.Shift)); c.Started && c.Boot == now.Boot && (by > tick || by < -tick) {
+		w.stepped(by)
+	}
+	return c.to(now)
 }

@@ -1353,10 +1353,11 @@ type Summary struct {
 	Start         int64                  `protobuf:"varint,5,opt,name=start,proto3" json:"start,omitempty"`    // aligned to the interval
 	End           int64                  `protobuf:"varint,6,opt,name=end,proto3" json:"end,omitempty"`
 	Vitals        []*VitalSummary        `protobuf:"bytes,7,rep,name=vitals,proto3" json:"vitals,omitempty"`
-	Late          bool                   `protobuf:"varint,8,opt,name=late,proto3" json:"late,omitempty"`                       // from back-filled observations, or sent long after it happened
-	Contact       bool                   `protobuf:"varint,9,opt,name=contact,proto3" json:"contact,omitempty"`                 // the sensor had skin contact throughout, as far as it said
-	LeadOff       bool                   `protobuf:"varint,10,opt,name=lead_off,json=leadOff,proto3" json:"lead_off,omitempty"` // a lead was off at some time
-	Silent        bool                   `protobuf:"varint,11,opt,name=silent,proto3" json:"silent,omitempty"`                  // the sensor was silent at the end
+	Late          bool                   `protobuf:"varint,8,opt,name=late,proto3" json:"late,omitempty"`                                   // from back-filled observations, or sent long after it happened
+	Contact       bool                   `protobuf:"varint,9,opt,name=contact,proto3" json:"contact,omitempty"`                             // the sensor had skin contact throughout, as far as it said
+	LeadOff       bool                   `protobuf:"varint,10,opt,name=lead_off,json=leadOff,proto3" json:"lead_off,omitempty"`             // a lead was off at some time
+	Silent        bool                   `protobuf:"varint,11,opt,name=silent,proto3" json:"silent,omitempty"`                              // the sensor was silent at the end
+	GatewayTime   bool                   `protobuf:"varint,12,opt,name=gateway_time,json=gatewayTime,proto3" json:"gateway_time,omitempty"` // no clock of sensor or relay was known: the times are of the gateway's receipt
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1464,6 +1465,13 @@ func (x *Summary) GetLeadOff() bool {
 func (x *Summary) GetSilent() bool {
 	if x != nil {
 		return x.Silent
+	}
+	return false
+}
+
+func (x *Summary) GetGatewayTime() bool {
+	if x != nil {
+		return x.GatewayTime
 	}
 	return false
 }
@@ -2376,7 +2384,7 @@ const file_link_proto_rawDesc = "" +
 	"\x04kind\x18\a \x01(\tR\x04kind\"3\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\rR\x04lane\x12\x18\n" +
-	"\athrough\x18\x02 \x01(\x04R\athrough\"\xa2\x02\n" +
+	"\athrough\x18\x02 \x01(\x04R\athrough\"\xc5\x02\n" +
 	"\aSummary\x12\x12\n" +
 	"\x04ward\x18\x01 \x01(\tR\x04ward\x12\x10\n" +
 	"\x03bed\x18\x02 \x01(\tR\x03bed\x12\x16\n" +
@@ -2389,7 +2397,8 @@ const file_link_proto_rawDesc = "" +
 	"\acontact\x18\t \x01(\bR\acontact\x12\x19\n" +
 	"\blead_off\x18\n" +
 	" \x01(\bR\aleadOff\x12\x16\n" +
-	"\x06silent\x18\v \x01(\bR\x06silent\"\x98\x01\n" +
+	"\x06silent\x18\v \x01(\bR\x06silent\x12!\n" +
+	"\fgateway_time\x18\f \x01(\bR\vgatewayTime\"\x98\x01\n" +
 	"\fVitalSummary\x12\x14\n" +
 	"\x05vital\x18\x01 \x01(\rR\x05vital\x12\f\n" +
 	"\x01n\x18\x02 \x01(\rR\x01n\x12\x10\n" +

@@ -11,6 +11,7 @@ CREATE TABLE clock (
 	id     INTEGER PRIMARY KEY,
 	boot   INTEGER NOT NULL,
 	offset INTEGER NOT NULL,
+	since  INTEGER NOT NULL, -- monotonic time of the first commit by it
 	state  INTEGER NOT NULL
 ) STRICT;
 ALTER TABLE record ADD COLUMN clock INTEGER NOT NULL DEFAULT 0; -- 0 = not known
