@@ -154,7 +154,9 @@ func TestACertificateIsRenewedAtTwoThirdsOfItsLifeAndTheSessionGoesOn(t *testing
 		t.Error("renewed before two thirds of its life")
 	}
 	w.days.Store(61)
-	after := w.until("it is renewed", func(s linkStatus) bool { return s.Certificate != nil && s.Certificate.Renewed != 0 && s.Certificate.Days > 80 })
+	after := w.until("it is renewed", func(s linkStatus) bool {
+		return s.Certificate != nil && s.Certificate.Renewed != 0 && s.Certificate.Days > 80
+	})
 	if after.Uplink.State != "connected" || after.Uplink.Since != before.Uplink.Since {
 		t.Errorf("the link is %+v, it was %+v: the session was dropped", after.Uplink, before.Uplink)
 	}
