@@ -61,7 +61,7 @@ var errRenamed = errors.New("the gateway has another name since it was enrolled"
 
 // run watches under one name.
 func run(ctx context.Context, c Config) error {
-	socket, err := control.Listen(c.Control)
+	socket, err := control.Listen(c.Control, c.Listen)
 	if err != nil {
 		return err
 	}
@@ -191,7 +191,7 @@ func (a *agent) serveBroker(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	c := broker.Config{Listen: a.cfg.Broker.Listen, Agent: a.client, Users: users, MaxPayload: maxBrokerPayload, Log: a.cfg.Log}
+	c := broker.Config{Listen: a.cfg.Broker.Listen, Agent: a.client, Users: users, MaxPayload: maxBrokerPayload, Log: a.cfg.Log, On: a.cfg.Listen}
 	listening := make(chan string, 1)
 	c.Ready = func(at string) { listening <- at }
 	if a.cfg.MQTT.URL == "" && len(users) > 0 {
@@ -266,7 +266,7 @@ func (a *agent) intake() (*intake.Intake, error) {
 	m := a.cfg.MQTT
 	var ready sync.Once
 	c := intake.Config{
-		URL: a.brokerURL(), ClientID: a.client, Username: m.Username, Password: a.brokerPassword,
+		URL: a.brokerURL(), Dial: a.cfg.DialBroker, ClientID: a.client, Username: m.Username, Password: a.brokerPassword,
 		Wards: wardIDs(a.cfg.Wards), TopicsFile: filepath.Join(a.cfg.Data, "topics"),
 		Log: a.cfg.Log, Now: func() int64 { return a.cfg.Clock().Wall },
 		WillTopic: local.AgentTopic(a.cfg.Wards[0].ID), WillPayload: local.Will(a.gateway), // a connection has one: other wards see the heartbeat stop

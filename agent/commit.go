@@ -267,9 +267,11 @@ func (l *loop) settled(u *unit, now ward.Instant) {
 		default:
 		}
 	}
+	l.cfg.Fault(BeforeAck)
 	for _, m := range u.acks {
 		m.Ack()
 	}
+	l.cfg.Fault(AfterAck)
 	for _, done := range u.done {
 		done()
 	}

@@ -51,7 +51,31 @@ type Config struct {
 	Log     *slog.Logger   `yaml:"-"` // nil = slog.Default
 	Ready   func(Ready)    `yaml:"-"` // called once, when the agent takes messages from the broker; nil = nobody asks
 	Dial    Dial           `yaml:"-"` // how the cloud is reached; nil = TCP
+
+	// DialBroker is how the broker is reached, and Listen how the embedded broker and
+	// the control socket listen; nil = the system's.
+	DialBroker Dial   `yaml:"-"`
+	Listen     Listen `yaml:"-"`
+	// Fault is called at the points named below, for a program that tries what
+	// happens when the agent dies there (it does not return in time to matter) or
+	// when the disk fails (its error). nil in every gateway.
+	Fault func(point string) error `yaml:"-"`
 }
+
+// The points at which Config.Fault is called. An error of the first is a commit
+// that failed, one of the second is a commit that is kept and whose answer was
+// lost; the others' are passed over.
+const (
+	BeforeCommit = "before commit" // promise 1: nothing of it was acknowledged
+	AfterCommit  = "after commit"  // promises 1, 5: all of it is found again, and told once
+	BeforeAck    = "before acknowledging"
+	AfterAck     = "after acknowledging" // promise 1: it is on the disk
+	BeforeForget = "before forgetting"   // promise 4: what comes again has no second effect
+	AfterForget  = "after forgetting"    // promise 3: the cloud has it
+)
+
+// Listen opens a listener, as net.Listen does.
+type Listen = func(network, address string) (net.Listener, error)
 
 // Dial opens a connection, as net.Dialer.DialContext does.
 type Dial = func(ctx context.Context, network, address string) (net.Conn, error)
@@ -171,6 +195,12 @@ func (c Config) ControlSocket() string {
 
 // withDefaults fills in what the zero values stand for.
 func (c Config) withDefaults() Config {
+	if c.Listen == nil {
+		c.Listen = net.Listen
+	}
+	if c.Fault == nil {
+		c.Fault = func(string) error { return nil }
+	}
 	if c.Clock == nil {
 		c.Clock = machineClock()
 	}

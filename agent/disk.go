@@ -24,6 +24,7 @@ type disk struct {
 	max     int64                          // bytes
 	key     string                         // what it is sealed with, in words
 	box     atomic.Pointer[outbox.Outbox]
+	fault   func(point string) error
 	changed chan struct{} // holds one when the outbox was replaced: the link must begin anew
 
 	// lacks is why no outbox could be opened; nil when there is one. The ward is
@@ -57,7 +58,7 @@ func plain(err error) string {
 // openDisk fails only when a newer version of this program wrote what is there.
 func openDisk(c Config) (*disk, error) {
 	source := c.keySource()
-	d := &disk{dir: c.Data, max: int64(c.Outbox.MaxBytes), key: source.what, changed: make(chan struct{}, 1)}
+	d := &disk{dir: c.Data, max: int64(c.Outbox.MaxBytes), key: source.what, fault: c.Fault, changed: make(chan struct{}, 1)}
 	d.options = func() (outbox.Options, error) {
 		key, err := source.key()
 		if err != nil {
@@ -156,7 +157,14 @@ func (d *disk) Append(c outbox.Commit) (outbox.Position, error) {
 	if d.lacks != nil {
 		return 0, d.lacks
 	}
-	return d.box.Load().Append(c)
+	if err := d.fault(BeforeCommit); err != nil {
+		return 0, err
+	}
+	at, err := d.box.Load().Append(c)
+	if err == nil {
+		err = d.fault(AfterCommit)
+	}
+	return at, err
 }
 
 func (d *disk) Stats() outbox.Stats {
@@ -188,6 +196,8 @@ func (d *disk) After(lane link.Lane, seq uint64, maxBytes int) ([]link.Record, e
 }
 
 func (d *disk) Forget(lane link.Lane, through uint64) error {
+	d.fault(BeforeForget)
+	defer d.fault(AfterForget)
 	return d.box.Load().Forget(lane, through)
 }
 

@@ -39,7 +39,7 @@ func BeginErase(c Config) (*Kept, error) {
 	if _, err := os.Stat(c.Data); err != nil {
 		return nil, err
 	}
-	socket, err := control.Listen(c.Control)
+	socket, err := control.Listen(c.Control, c.Listen)
 	if err != nil {
 		return nil, errors.Join(ErrRunning, err)
 	}

@@ -30,11 +30,23 @@ type Config struct {
 	LogLevel  string    `yaml:"log_level"` // debug, info, warn or error; "" = info
 
 	// What a program that runs a cloud inside itself may set.
+	Listen func(network, address string) (net.Listener, error) `yaml:"-"` // nil = net.Listen
+	// Fault is called at the points named below, for a program that tries what happens
+	// when the cloud dies there, or when its database fails (its error). nil = nobody does.
+	Fault  func(point string) error `yaml:"-"`
 	Ready  func(Addresses) `yaml:"-"` // called once both ports take connections; nil = nobody asks
 	Now    func() int64    `yaml:"-"` // µs UTC; nil = the system's clock
 	Log    *slog.Logger    `yaml:"-"` // nil = slog.Default
 	Stdout io.Writer       `yaml:"-"` // where the first administrator's password is shown, once; nil = os.Stdout
 }
+
+// The points at which Config.Fault is called. An error of the first is a commit of
+// what a gateway brought that failed, one of the second is one that is kept and not
+// acknowledged.
+const (
+	BeforeCommit = "before commit"
+	AfterCommit  = "after commit"
+)
 
 // People is the port that browsers and other programs connect to.
 type People struct {
@@ -165,6 +177,9 @@ func samePort(a, b string) bool {
 func (c Config) withDefaults() Config {
 	if c.Site == "" {
 		c.Site = defaultSite
+	}
+	if c.Fault == nil {
+		c.Fault = func(string) error { return nil }
 	}
 	if c.People.Listen == "" {
 		c.People.Listen = defaultPeople

@@ -23,6 +23,7 @@ func (p *parts) newIngest(ctx context.Context) *ingest.Server {
 	return ingest.New(ingest.Config{
 		Store: p.store,
 		Now:   p.c.Now,
+		Fault: p.c.Fault,
 		Admit: func(ctx context.Context, cert *x509.Certificate) (ingest.Gateway, error) {
 			from := fromOf(ctx)
 			g, err := p.fleet.Admit(ctx, cert, from)

@@ -47,6 +47,7 @@ type Config struct {
 	// disconnected.
 	MaxPayload int
 
+	On    func(network, address string) (net.Listener, error) // nil = net.Listen
 	Ready func(address string) // called once when it listens; nil = nobody asks
 	Log   *slog.Logger         // nil = slog.Default()
 }
@@ -133,7 +134,11 @@ func loopback(host string) bool {
 }
 
 func listen(c Config) (net.Listener, error) {
-	l, err := net.Listen("tcp", c.Listen)
+	on := c.On
+	if on == nil {
+		on = net.Listen
+	}
+	l, err := on("tcp", c.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("listen on %s: another program has this port; if it is a broker, let the agent use it instead (%w)", c.Listen, err)
 	}

@@ -24,9 +24,9 @@ type Agent struct {
 
 // Listen opens the socket at path. A socket that a killed agent left behind is
 // replaced; one that a live agent answers on is an error, so that no two agents
-// share a data folder. Run closes it.
-func Listen(path string) (net.Listener, error) {
-	l, err := listen(path)
+// share a data folder. on is net.Listen, or what stands in for it. Run closes it.
+func Listen(path string, on func(network, address string) (net.Listener, error)) (net.Listener, error) {
+	l, err := listen(path, on)
 	if err != nil {
 		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
@@ -65,8 +65,8 @@ func Run(ctx context.Context, l net.Listener, a Agent) error {
 	return nil
 }
 
-func listen(path string) (net.Listener, error) {
-	l, err := net.Listen("unix", path)
+func listen(path string, on func(network, address string) (net.Listener, error)) (net.Listener, error) {
+	l, err := on("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if c, dialErr := net.Dial("unix", path); dialErr == nil {
 			c.Close()
@@ -75,12 +75,12 @@ func listen(path string) (net.Listener, error) {
 		if err := os.Remove(path); err != nil {
 			return nil, err
 		}
-		l, err = net.Listen("unix", path)
+		l, err = on("unix", path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(path, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) { // on may keep it elsewhere
 		l.Close()
 		return nil, err
 	}

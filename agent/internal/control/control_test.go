@@ -22,7 +22,7 @@ func socket(t *testing.T) string {
 
 // serve runs an agent on path and returns how to stop it.
 func serve(t *testing.T, path string, a Agent) (stop func() error) {
-	l, err := Listen(path)
+	l, err := Listen(path, net.Listen)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestASocketLeftBehindIsReplacedAndALiveOneIsNot(t *testing.T) {
 	l.Close() // as kill -9 leaves it
 	stop := serve(t, path, agent)
 	defer stop()
-	if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another agent") {
+	if _, err := Listen(path, net.Listen); err == nil || !strings.Contains(err.Error(), "another agent") {
 		t.Errorf("a second agent: %v", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {

@@ -178,7 +178,7 @@ func (s *session) options(ctx context.Context, u *url.URL) *mqtt.ClientOptions {
 		SetDefaultPublishHandler(s.message).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { s.lost <- err })
 	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-		conn, err := dial(ctx, u, c.TLS, connectTimeout)
+		conn, err := dial(ctx, c.Dial, u, c.TLS, connectTimeout)
 		if err != nil {
 			return nil, err
 		}

@@ -141,9 +141,12 @@ func parseURL(raw string) (*url.URL, error) {
 func secure(u *url.URL) bool { return u.Scheme == "tls" || u.Scheme == "ssl" || u.Scheme == "mqtts" }
 
 // dial connects to the broker.
-func dial(ctx context.Context, u *url.URL, conf *tls.Config, timeout time.Duration) (net.Conn, error) {
+func dial(ctx context.Context, how func(context.Context, string, string) (net.Conn, error), u *url.URL, conf *tls.Config, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if how != nil {
+		return how(ctx, "tcp", u.Host)
+	}
 	if !secure(u) {
 		return new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	}

@@ -54,6 +54,9 @@ func (x *session) put(ctx context.Context, urgent bool, parcels []parcel) error 
 	if urgent {
 		urgency = store.High
 	}
+	if err := x.server.c.Fault("before commit"); err != nil {
+		return err
+	}
 	err := x.server.c.Store.Do(ctx, urgency, func(tx *store.Tx) error {
 		for i := range parcels {
 			if err := x.effect(tx, &parcels[i]); err != nil {
@@ -62,6 +65,9 @@ func (x *session) put(ctx context.Context, urgent bool, parcels []parcel) error 
 		}
 		return nil
 	})
+	if err == nil {
+		err = x.server.c.Fault("after commit")
+	}
 	if err != nil {
 		return err
 	}

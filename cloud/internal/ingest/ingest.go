@@ -91,6 +91,11 @@ type Config struct {
 	// not its own: once, and again only after it was welcomed or watches others.
 	Foreign func(g Gateway, text string)
 
+	// Fault is called with "before commit" and "after commit" around each commit of
+	// batches; its error stands for the database's, or for an answer that was lost.
+	// nil = nobody does.
+	Fault func(point string) error
+
 	Now func() int64 // µs UTC; nil = the system's clock
 }
 

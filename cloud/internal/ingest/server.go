@@ -81,6 +81,9 @@ func New(c Config) *Server {
 	if c.Now == nil {
 		c.Now = func() int64 { return time.Now().UnixMicro() }
 	}
+	if c.Fault == nil {
+		c.Fault = func(string) error { return nil }
+	}
 	return &Server{c: c, seats: map[string]*seat{}}
 }
 
