@@ -86,6 +86,7 @@ type agent struct {
 	time    *keeper
 	disk    *disk
 	facts   *facts
+	flash   *flash
 	in      *intake.Intake
 	loop    *loop
 	link    *linker
@@ -136,6 +137,7 @@ func (a *agent) run(ctx context.Context, socket net.Listener) error {
 		return err
 	})
 	g.Go(func() error { return a.disk.run(ctx, func() int64 { return a.cfg.Clock().Wall }, a.cfg.Log) })
+	g.Go(func() error { a.flash.run(ctx, a.cfg.Log); return nil })
 	g.Go(func() error {
 		follow := func(ctx context.Context, line func([]byte) error) error { return a.tell.tail.follow(ctx.Done(), line) }
 		return control.Run(ctx, socket, control.Agent{Status: a.status, Tail: follow})
@@ -216,6 +218,7 @@ func (a *agent) build() error {
 		return err
 	}
 	wall := func() int64 { return a.cfg.Clock().Wall }
+	a.flash = openFlash(a.cfg.Data, a.cfg.Clock, wroteBytes, a.cfg.Log)
 	watch := newWatch(a.cfg.Wards, wall)
 	tail := newTail()
 	a.tell = &teller{tail: tail, known: map[alert.ID]known{}}

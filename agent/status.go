@@ -140,6 +140,7 @@ func (a *agent) diskStatus(s *control.Status) {
 		s.Outbox.Copies += l.First - l.Kept
 		s.Lanes = append(s.Lanes, control.Lane{Lane: l.Lane.String(), Last: l.Last, Pending: l.Pending(), Oldest: l.Oldest, Evicted: uint64(l.Evicted)})
 	}
+	s.Flash = a.flash.status()
 	if aside, why := a.disk.damage(); aside != "" {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("the outbox was damaged (%s) and put aside as %s%s", why, aside, salvaged(d.Salvaged)))
 	}

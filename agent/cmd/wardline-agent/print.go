@@ -76,6 +76,7 @@ func printStatus(w io.Writer, s control.Status) error {
 	printCertificate(t, s)
 	printPending(t, s)
 	fmt.Fprintf(t, "outbox\t%s of %s\tframes kept %s\n", size(s.Outbox.Bytes), size(s.Outbox.MaxBytes), ago(s.Outbox.FramesFrom, s.Now))
+	printFlash(t, s.Flash)
 	printSensors(t, s)
 	for _, in := range s.Intake {
 		fmt.Fprintf(t, "source\t%s: %d taken\t%s\n", in.Source, in.Accepted, refused(in))
@@ -138,6 +139,18 @@ func printPending(w io.Writer, s control.Status) {
 		detail = "oldest " + ago(oldest, s.Now)
 	}
 	fmt.Fprintf(w, "pending\t%s\t%s\n", count(int(n), "record"), detail)
+}
+
+// printFlash counts as makers of cards do: a MB is a million bytes.
+func printFlash(w io.Writer, f *control.Flash) {
+	switch {
+	case f == nil:
+		fmt.Fprintf(w, "flash\tnot known on this system\n")
+	case f.PerDay == 0:
+		fmt.Fprintf(w, "flash\t%.1f MB today\n", float64(f.Today)/1e6)
+	default:
+		fmt.Fprintf(w, "flash\t%.1f MB today, %.1f MB/day\n", float64(f.Today)/1e6, float64(f.PerDay)/1e6)
+	}
 }
 
 func printSensors(w io.Writer, s control.Status) {

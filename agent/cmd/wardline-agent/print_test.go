@@ -38,3 +38,22 @@ func TestOneRecordIsNotSaidToBeMany(t *testing.T) {
 		t.Errorf("the status is\n%s", got)
 	}
 }
+
+func TestTheStatusSaysHowMuchIsWrittenToFlash(t *testing.T) {
+	for _, x := range []struct {
+		f    *control.Flash
+		want string
+	}{
+		{nil, "flash    not known on this system\n"},
+		{&control.Flash{Today: 1_240_000}, "flash    1.2 MB today\n"},
+		{&control.Flash{Today: 1_240_000, PerDay: 987_654_321}, "flash    1.2 MB today, 987.7 MB/day\n"},
+	} {
+		var b strings.Builder
+		if err := printStatus(&b, control.Status{Flash: x.f}); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.String(); !strings.Contains(got, x.want) {
+			t.Errorf("%+v prints\n%s\nwant %q", x.f, got, x.want)
+		}
+	}
+}

@@ -23,6 +23,7 @@ type Status struct {
 
 	Lanes   []Lane   `json:"lanes"`
 	Outbox  Outbox   `json:"outbox"`
+	Flash   *Flash   `json:"flash,omitempty"` // none where the system does not tell
 	Sensors []Sensor `json:"sensors"`
 	Relays  []Relay  `json:"relays"`
 	Alerts  []Alert  `json:"alerts"`            // the open ones, most urgent first
@@ -76,6 +77,13 @@ type Salvage struct {
 	Records int64  `json:"records"` // for the cloud
 	Lost    int64  `json:"lost"`    // that could not be read
 	Done    bool   `json:"done"`
+}
+
+// Flash is what the agent has had written to the disk, in bytes. Its days are
+// 24 h of the monotonic clock, not the calendar's.
+type Flash struct {
+	Today  int64 `json:"today"`
+	PerDay int64 `json:"per_day"` // the mean of today so far and the seven days before; 0 = not known yet
 }
 
 // Sensor is a sensor that is bound to a bed.
