@@ -41,6 +41,8 @@ func beBare(args []string, stop <-chan os.Signal) error {
 		return runBareSubscriber(args[1], stop)
 	case args[0] == bareChain && len(args) == 3:
 		return runBareChain(args[1], args[2], stop)
+	case (args[0] == profiledAgent || args[0] == profiledCloud) && len(args) == 3:
+		return runProfiled(args[0], args[1], args[2], stop)
 	}
 	return fmt.Errorf("no floor is called %q", args)
 }

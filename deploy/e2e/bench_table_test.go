@@ -26,6 +26,7 @@ func TestBench(t *testing.T) {
 	t.Run("B1", func(t *testing.T) { benchCost(t, x) })
 	t.Run("B3", func(t *testing.T) { benchWard(t, x) })
 	t.Run("B4", func(t *testing.T) { benchScreen(t, x) })
+	t.Run("B5", func(t *testing.T) { benchReplay(t, x) })
 	t.Run("B10", func(t *testing.T) { benchCommit(t, x) })
 	x.print(os.Stdout)
 }
