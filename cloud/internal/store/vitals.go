@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 
 	"wardline/shared/vital"
@@ -36,7 +38,13 @@ type VitalSummary struct {
 
 // PutVitals writes summaries; one of an interval that has some already is kept
 // beside it. Ingest sees to it that the same record does not come twice.
+//
+// It puts list into the order of the table: a backlog comes by time, and so each
+// row would be on another page than the one before.
 func (tx *Tx) PutVitals(list []Summary) error {
+	slices.SortStableFunc(list, func(a, b Summary) int {
+		return cmp.Or(strings.Compare(a.Ward, b.Ward), strings.Compare(a.Bed, b.Bed), cmp.Compare(a.Start, b.Start))
+	})
 	for len(list) > 0 {
 		n := min(len(list), vitalsRows)
 		if err := tx.putVitals(list[:n]); err != nil {

@@ -161,3 +161,27 @@ func BenchmarkCommit(b *testing.B) {
 	})
 	b.ReportMetric(float64(b.N)*perBatch/b.Elapsed().Seconds(), "records/s")
 }
+
+// BenchmarkBacklog is the writer's rate with what one gateway of 40 beds sends
+// after a time without a cloud: long, by time, and nobody beside it.
+func BenchmarkBacklog(b *testing.B) {
+	s, err := Open(b.TempDir() + "/cloud.db")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	const perBatch = 4000
+	list, start := make([]Summary, perBatch), int64(0)
+	for b.Loop() {
+		for i := range list {
+			list[i] = summaryAt(fmt.Sprint(i%40), start)
+			if i%40 == 39 {
+				start += 10e6
+			}
+		}
+		if err := s.Do(b.Context(), Normal, func(tx *Tx) error { return tx.PutVitals(list) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)*perBatch/b.Elapsed().Seconds(), "records/s")
+}
