@@ -129,6 +129,27 @@ func TestAnErrorRollsBackOnlyItsOwnFunction(t *testing.T) {
 	}
 }
 
+func TestAFunctionThatFailsAloneLeavesNothing(t *testing.T) {
+	s := open(t)
+	no := errors.New("no")
+	err := s.Do(t.Context(), Normal, func(tx *Tx) error {
+		if err := tx.PutVitals([]Summary{summaryAt("12", 10)}); err != nil {
+			return err
+		}
+		return no
+	})
+	if !errors.Is(err, no) {
+		t.Errorf("Do returned %v, want its function's error", err)
+	}
+	if got := vitalsOf(t, s, "12", 0, 100); len(got) != 0 {
+		t.Errorf("it left %v", got)
+	}
+	do(t, s, func(tx *Tx) error { return tx.PutVitals([]Summary{summaryAt("12", 20)}) })
+	if got := vitalsOf(t, s, "12", 0, 100); len(got) != 1 {
+		t.Errorf("the next one left %d rows, want 1", len(got))
+	}
+}
+
 func TestUrgentFunctionsGoFirst(t *testing.T) {
 	s := open(t)
 	release := block(t, s)

@@ -158,9 +158,15 @@ func (s *Store) commit(w *session, group []*job) (last uint64, err error) {
 	}
 	defer w.rollback()
 	tx := &Tx{store: s, session: w, ctx: ctx}
-	for _, j := range group {
-		if err := tx.savepoint(j); err != nil {
-			return 0, s.check(err)
+	if len(group) == 1 {
+		if err := s.check(group[0].f(tx)); err != nil {
+			return 0, err // which undoes it all, at no cost: a savepoint keeps a copy of each page that is written
+		}
+	} else {
+		for _, j := range group {
+			if err := tx.savepoint(j); err != nil {
+				return 0, s.check(err)
+			}
 		}
 	}
 	if last, err = tx.numberFeed(); err != nil {
