@@ -4,13 +4,11 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
-	"syscall"
 	"testing"
 	"time"
 
@@ -124,23 +122,4 @@ func watched(t testing.TB, p *proc, watch *alertWatch) {
 	case <-time.After(60 * time.Second):
 		t.Fatal("nobody watches after a minute")
 	}
-}
-
-// device is how many bytes the disk that holds a folder has taken so far from the
-// whole machine, the file system's journal included; false where that is not told.
-func device(dir string) (int64, bool) {
-	var st syscall.Stat_t
-	if syscall.Stat(dir, &st) != nil {
-		return 0, false
-	}
-	major, minor := st.Dev>>8&0xfff, st.Dev&0xff|st.Dev>>12&0xfff00
-	text, err := os.ReadFile(fmt.Sprintf("/sys/dev/block/%d:%d/stat", major, minor))
-	if err != nil {
-		return 0, false
-	}
-	var f [7]int64
-	if _, err := fmt.Sscan(string(text), &f[0], &f[1], &f[2], &f[3], &f[4], &f[5], &f[6]); err != nil {
-		return 0, false
-	}
-	return f[6] * 512, true // the seventh is sectors written, of 512 bytes
 }

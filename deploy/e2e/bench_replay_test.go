@@ -146,8 +146,9 @@ type controlStatus struct {
 		State, Error string
 		Since        int64
 	}
-	Lanes []struct{ Last, Pending uint64 }
-	Flash struct {
+	Lanes  []struct{ Last, Pending uint64 }
+	Intake []struct{ Accepted uint64 }
+	Flash  struct {
 		Today  int64
 		PerDay int64 `json:"per_day"`
 	}
@@ -169,6 +170,13 @@ func (c *control) status(t testing.TB) controlStatus {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func (s controlStatus) accepted() (n uint64) {
+	for _, in := range s.Intake {
+		n += in.Accepted
+	}
+	return n
 }
 
 // last is how many records there have been, in all lanes.

@@ -123,10 +123,16 @@ func measureScreen(t testing.TB, s *site, url string, c *http.Client, name strin
 // startECG sends the ward's ECG, a frame a second from each sensor, until the
 // returned function is called.
 func startECG(t testing.TB, s *site) (stop func()) {
+	return startWard(t, s, virtual.Config{Sensors: ecgSensors})
+}
+
+// startWard sends as virtual patients do until the returned function is called.
+func startWard(t testing.TB, s *site, c virtual.Config) (stop func()) {
+	c.Broker, c.Username, c.Password = "tcp://"+at(s.brokerPort), "virtual", mqttPassword
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
-		err := virtual.Run(ctx, virtual.Config{Broker: "tcp://" + at(s.brokerPort), Username: "virtual", Password: mqttPassword, Sensors: ecgSensors})
+		err := virtual.Run(ctx, c)
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("virtual patients: %v", err)
 		}

@@ -27,6 +27,8 @@ func TestBench(t *testing.T) {
 	t.Run("B3", func(t *testing.T) { benchWard(t, x) })
 	t.Run("B4", func(t *testing.T) { benchScreen(t, x) })
 	t.Run("B5", func(t *testing.T) { benchReplay(t, x) })
+	t.Run("B6", func(t *testing.T) { benchMemory(t, x) })
+	t.Run("B7", func(t *testing.T) { benchFlash(t, x) })
 	t.Run("B10", func(t *testing.T) { benchCommit(t, x) })
 	x.print(os.Stdout)
 }
