@@ -14,7 +14,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X wardline/agent.Version=$(VERSION) -X wardline/cloud.Version=$(VERSION)
 STEP = @printf '\n== %s\n'
 
-.PHONY: build demo quick test bench setup lint fmt generate generated page race system clean
+.PHONY: build demo quick test bench torture setup lint fmt generate generated page race system clean
 
 ## build: both programs, static, into bin/
 build:
@@ -38,6 +38,12 @@ bench:
 	mkdir -p bin
 	go test -tags bench -run '^TestBench' -count=1 -v -timeout 30m ./deploy/e2e/ | tee bin/bench.txt
 
+## torture: CYCLES faults on real processes, held against a ledger; kept in bin/torture.txt
+CYCLES ?= 1000
+torture:
+	mkdir -p bin
+	go test -tags system -run '^TestUnderTorture' -count=1 -v -timeout 4h ./deploy/e2e/ -torture.cycles $(CYCLES) | tee bin/torture.txt
+
 ## setup: install what the tests need, or say what is missing
 setup:
 	$(STEP) 'set up'
@@ -48,6 +54,7 @@ lint:
 	$(STEP) 'lint'
 	@bad=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); if [ -n "$$bad" ]; then echo "not formatted, run make fmt:" $$bad; exit 1; fi
 	go vet -tags $(TAGS) ./...
+	go vet -tags torture ./agent
 	$(TOOL) staticcheck -tags $(TAGS) ./...
 
 ## fmt: format all Go

@@ -202,7 +202,7 @@ func (c Config) withDefaults() Config {
 		c.Fault = func(string) error { return nil }
 	}
 	if c.Clock == nil {
-		c.Clock = machineClock()
+		c.Clock = ownClock()
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -50,14 +50,18 @@ var programs = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = folder
-	build := exec.Command("go", "build", "-o", folder+"/", "./agent/cmd/wardline-agent", "./cloud/cmd/wardline-cloud", "./deploy/demo")
+	return folder, build("-o", folder+"/", "./agent/cmd/wardline-agent", "./cloud/cmd/wardline-cloud", "./deploy/demo")
+})
+
+func build(args ...string) error {
+	build := exec.Command("go", append([]string{"build"}, args...)...)
 	build.Dir = "../.."
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return folder, fmt.Errorf("build the programs: %w\n%s", err, out)
+		return fmt.Errorf("build the programs: %w\n%s", err, out)
 	}
-	return folder, nil
-})
+	return nil
+}
 
 func program(t testing.TB, name string) string {
 	t.Helper()
@@ -90,9 +94,23 @@ type proc struct {
 // when the test failed.
 func start(t testing.TB, name, file string, args ...string) *proc {
 	t.Helper()
+	p := launch(t, name, nil, file, args...)
+	t.Cleanup(func() {
+		p.stop()
+		if t.Failed() {
+			t.Logf("what %s said last:\n%s%s", name, p.out.end(), p.err.end())
+		}
+	})
+	return p
+}
+
+// launch is start for who stops the process, with variables beside this
+// process's.
+func launch(t testing.TB, name string, env []string, file string, args ...string) *proc {
+	t.Helper()
 	p := &proc{t: t, name: name, cmd: exec.Command(file, args...), out: newOutput(), err: newOutput(), gone: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
-	p.cmd.Env = environment()
+	p.cmd.Env = append(environment(), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // should the tests be killed
 	var err error
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -105,12 +123,6 @@ func start(t testing.TB, name, file string, args ...string) *proc {
 		p.cmd.Wait()
 		close(p.gone)
 	}()
-	t.Cleanup(func() {
-		p.stop()
-		if t.Failed() {
-			t.Logf("what %s said last:\n%s%s", name, p.out.end(), p.err.end())
-		}
-	})
 	return p
 }
 

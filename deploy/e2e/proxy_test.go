@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A wire is the TCP path between a gateway and the cloud, which a test can cut.
@@ -24,6 +25,7 @@ type wire struct {
 	made  int                     // connections that were carried
 	cuts  int                     // connections that were cut by a budget
 	next  func() (down, up int64) // bytes after which a new connection is cut, 0 = never
+	drag  time.Duration           // what a KiB takes on its way
 }
 
 // newWire carries what comes to its address on to another.
@@ -109,6 +111,9 @@ func (w *wire) copy(to, from net.Conn, budget int64) {
 			left -= int64(n)
 		}
 		if n > 0 {
+			if d := w.dragged(); d > 0 {
+				time.Sleep(d * time.Duration(1+n>>10))
+			}
 			w.gate.RLock()
 			_, err := to.Write(buf[:n])
 			w.gate.RUnlock()
@@ -193,4 +198,17 @@ func (w *wire) mend() (cuts int) {
 		c.Close()
 	}
 	return w.cuts
+}
+
+// slow makes a KiB take so long in each direction; 0 is as fast as can be.
+func (w *wire) slow(kib time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drag = kib
+}
+
+func (w *wire) dragged() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.drag
 }

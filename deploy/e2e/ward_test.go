@@ -115,29 +115,7 @@ func (s *site) startBroker() {
 	s.t.Helper()
 	conf := s.path("mosquitto.conf")
 	if _, err := os.Stat(conf); err != nil {
-		shipped, err := os.ReadFile("../edge/mosquitto.conf")
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		list, err := os.ReadFile("../edge/mosquitto.acl")
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		text := strings.NewReplacer(
-			"listener 1883 0.0.0.0", fmt.Sprintf("listener %d 127.0.0.1", s.brokerPort),
-			"/etc/mosquitto/wardline.passwd", s.path("mosquitto.passwd"),
-			"/etc/mosquitto/wardline.acl", write(s.t, s.path("mosquitto.acl"), string(list)),
-			"/var/lib/mosquitto/", s.folder+"/",
-		).Replace(string(shipped))
-		if os.Getuid() == 0 {
-			text += "\nuser root\n"
-		}
-		write(s.t, conf, text)
-		passwords := write(s.t, s.path("mosquitto.passwd"), "")
-		for _, user := range []string{"agent", "station", "relay1", "virtual", "player", "player2"} {
-			must(s.t, "mosquitto_passwd", "-b", passwords, user, mqttPassword)
-		}
-		write(s.t, s.path("mqtt-password"), mqttPassword)
+		s.configureBroker()
 	}
 	s.broker = start(s.t, "mosquitto", mosquitto(), "-c", conf)
 	seldom(s.t, 10*time.Second, "the broker", func() error {
@@ -146,6 +124,34 @@ func (s *site) startBroker() {
 		}
 		return nil
 	})
+}
+
+// configureBroker writes those settings, for the addresses and the folder of s.
+func (s *site) configureBroker() {
+	s.t.Helper()
+	shipped, err := os.ReadFile("../edge/mosquitto.conf")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	list, err := os.ReadFile("../edge/mosquitto.acl")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	text := strings.NewReplacer(
+		"listener 1883 0.0.0.0", fmt.Sprintf("listener %d 127.0.0.1", s.brokerPort),
+		"/etc/mosquitto/wardline.passwd", s.path("mosquitto.passwd"),
+		"/etc/mosquitto/wardline.acl", write(s.t, s.path("mosquitto.acl"), string(list)),
+		"/var/lib/mosquitto/", s.folder+"/",
+	).Replace(string(shipped))
+	if os.Getuid() == 0 {
+		text += "\nuser root\n"
+	}
+	write(s.t, s.path("mosquitto.conf"), text)
+	passwords := write(s.t, s.path("mosquitto.passwd"), "")
+	for _, user := range []string{"agent", "station", "relay1", "virtual", "player", "player2"} {
+		must(s.t, "mosquitto_passwd", "-b", passwords, user, mqttPassword)
+	}
+	write(s.t, s.path("mqtt-password"), mqttPassword)
 }
 
 // mqtt is the arguments with which one of mosquitto's clients signs in.
@@ -253,6 +259,7 @@ type agentStatus struct {
 		SetAside map[string]uint64 `json:"set_aside"`
 	}
 	Trouble []string
+	Now     int64
 }
 
 type agentSensor struct {

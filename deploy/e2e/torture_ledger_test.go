@@ -1,0 +1,115 @@
+//go:build system
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A tally is what the cloud has against what the ledger says it must have.
+type tally struct {
+	expected, found, lost, twice   int
+	invented, falselyEnded, tooOld int // no patient was so; ended while it goes on; open after its end
+	unfolded                       int // events that do not make an episode
+	wrong                          []string
+}
+
+func (y *tally) add(n *int, format string, a ...any) {
+	*n++
+	y.wrong = append(y.wrong, fmt.Sprintf(format, a...))
+}
+
+func (y *tally) err() error {
+	if len(y.wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d things are wrong:\n%s", len(y.wrong), strings.Join(y.wrong[:min(len(y.wrong), 20)], "\n"))
+}
+
+// reckon holds what the cloud has against the ledger. Every patient's present
+// state has lasted for long enough to be known to the gateway.
+func reckon(nurse *client, wards []*tortured, folded map[string]bool) *tally {
+	y := &tally{}
+	by := map[string][]cloudAlert{} // ward, bed and text
+	for _, a := range nurse.alerts("all") {
+		if a.Rule == "torture" {
+			key := a.Ward + "/" + a.Bed + " " + a.Text
+			by[key] = append(by[key], a)
+		}
+	}
+	for _, x := range wards {
+		x.relay.mu.Lock()
+		for _, p := range x.relay.patients {
+			for i, e := range p.was {
+				key := x.ward + "/" + e.bed + " " + e.text
+				y.episode(key, e, i == len(p.was)-1 && p.ill, by[key])
+				delete(by, key)
+			}
+		}
+		x.relay.mu.Unlock()
+	}
+	for key, all := range by {
+		y.add(&y.invented, "%s: no patient was so, and there are %d alerts", key, len(all))
+	}
+	y.fold(nurse, folded)
+	return y
+}
+
+func (y *tally) episode(key string, e *episode, lasts bool, all []cloudAlert) {
+	y.expected++
+	open := slices.ContainsFunc(all, func(a cloudAlert) bool { return a.Open })
+	most := 1
+	if e.forgot {
+		most = 2 // the one that was forgotten, and the one that began anew
+	}
+	switch {
+	case len(all) == 0:
+		y.add(&y.lost, "%s: no alert (forgot %v)", key, e.forgot)
+		return
+	case len(all) > most:
+		y.add(&y.twice, "%s: %d alerts: %+v", key, len(all), all)
+	case lasts && !open:
+		y.add(&y.falselyEnded, "%s: it lasts, and its alert ended: %+v", key, all)
+	case !lasts && open:
+		y.add(&y.tooOld, "%s: it is over, and its alert is open: %+v", key, all)
+	}
+	y.found++
+}
+
+// fold looks at the events of every ended alert, of whatever rule, once.
+func (y *tally) fold(nurse *client, folded map[string]bool) {
+	for _, a := range nurse.alerts("ended") {
+		if !folded[a.ID] {
+			folded[a.ID] = y.whole(a, nurse.alert(a.ID).Events)
+		}
+	}
+}
+
+// whole says whether the events make an episode: the gateway's numbers without a
+// hole, one raised, at most one ended (the board ends what a gateway lost).
+func (y *tally) whole(a cloudAlert, events []cloudEvent) bool {
+	var numbers []uint32
+	raised, ended := 0, 0
+	for _, e := range events {
+		switch e.Type {
+		case "raised":
+			raised++
+		case "ended":
+			ended++
+		}
+		if e.Author == "gateway" {
+			numbers = append(numbers, e.N)
+		}
+	}
+	slices.Sort(numbers)
+	whole := raised == 1 && ended <= 1
+	for i, n := range numbers {
+		whole = whole && n == uint32(i+1)
+	}
+	if !whole {
+		y.add(&y.unfolded, "alert %s (%s of %s/%s) has the events %v", a.ID, a.Rule, a.Ward, a.Bed, events)
+	}
+	return whole
+}
