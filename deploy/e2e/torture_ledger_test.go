@@ -13,6 +13,8 @@ type tally struct {
 	expected, found, lost, twice   int
 	invented, falselyEnded, tooOld int // no patient was so; ended while it goes on; open after its end
 	unfolded                       int // events that do not make an episode
+	apart                          int // what is open, or taken by somebody, here and not there
+	unanswered                     int // acknowledgements that do not hold, came twice or are not at the gateway
 	wrong                          []string
 }
 
@@ -30,7 +32,7 @@ func (y *tally) err() error {
 
 // reckon holds what the cloud has against the ledger. Every patient's present
 // state has lasted for long enough to be known to the gateway.
-func reckon(nurse *client, wards []*tortured, folded map[string]bool) *tally {
+func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool) *tally {
 	y := &tally{}
 	by := map[string][]cloudAlert{} // ward, bed and text
 	for _, a := range nurse.alerts("all") {
@@ -53,7 +55,16 @@ func reckon(nurse *client, wards []*tortured, folded map[string]bool) *tally {
 	for key, all := range by {
 		y.add(&y.invented, "%s: no patient was so, and there are %d alerts", key, len(all))
 	}
-	y.fold(nurse, folded)
+	y.fold(nurse.client, folded)
+	did := nurse.answered()
+	open := nurse.alerts("open")
+	y.held(nurse.client, did, open)
+	for _, x := range wards {
+		y.agree(x, open)
+	}
+	if len(y.wrong) == 0 {
+		nurse.over(did)
+	}
 	return y
 }
 
@@ -76,6 +87,38 @@ func (y *tally) episode(key string, e *episode, lasts bool, all []cloudAlert) {
 		y.add(&y.tooOld, "%s: it is over, and its alert is open: %+v", key, all)
 	}
 	y.found++
+}
+
+// agree holds what is open at the gateway against what is open in the cloud.
+func (y *tally) agree(x *tortured, cloud []cloudAlert) {
+	s, err := x.state()
+	if err != nil {
+		y.add(&y.apart, "%s: %v", x.ward, err)
+		return
+	}
+	by := map[string]string{}
+	here := map[string]bool{}
+	for _, a := range s.Alerts {
+		if a.Rule == "torture" {
+			here[a.ID], by[a.ID] = true, a.AcknowledgedBy
+		}
+	}
+	for _, a := range cloud {
+		if a.Ward != x.ward || a.Rule != "torture" {
+			continue
+		}
+		who := ""
+		if a.Ack != nil {
+			who = a.Ack.By
+		}
+		if !here[a.ID] || by[a.ID] != who {
+			y.add(&y.apart, "alert %s of %s/%s: open at the gateway %v, acknowledged there by %q, in the cloud by %q", a.ID, a.Ward, a.Bed, here[a.ID], by[a.ID], who)
+		}
+		delete(here, a.ID)
+	}
+	for id := range here {
+		y.add(&y.apart, "alert %s of %s is open at the gateway alone", id, x.ward)
+	}
 }
 
 // fold looks at the events of every ended alert, of whatever rule, once.

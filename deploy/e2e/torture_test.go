@@ -67,6 +67,9 @@ func (r *rig) tried() {
 	if r.last.expected < *tortureCycles/2 {
 		r.t.Errorf("there were only %d alerts to lose", r.last.expected)
 	}
+	if r.nurse.told < *tortureCycles/10 {
+		r.t.Errorf("only %d alerts were acknowledged", r.nurse.told)
+	}
 	var said strings.Builder
 	for _, x := range r.wards {
 		b, err := os.ReadFile(x.agent.log)
@@ -88,7 +91,8 @@ type rig struct {
 	t      *testing.T
 	site   *site
 	cloud  *post
-	nurse  account
+	nurse  *nurseOnDuty
+	who    account
 	wards  []*tortured
 	began  time.Time
 	folded map[string]bool
@@ -109,7 +113,8 @@ func newRig(t *testing.T, wards int) *rig {
 	for i := range wards {
 		names = append(names, fmt.Sprintf("w%d", i+1))
 	}
-	r.nurse = s.account("nurse", "clinician", strings.Join(names, ","))
+	r.who = s.account("nurse", "clinician", strings.Join(names, ","))
+	r.nurse = &nurseOnDuty{client: s.signIn(r.who), did: map[string]bool{}}
 	for i := range wards {
 		r.wards = append(r.wards, newTortured(s, i+1, tortureBeds))
 	}
@@ -134,7 +139,9 @@ func (r *rig) startCloud() {
 
 // round does a part of the plan: each target in its own order, all at a time.
 func (r *rig) round(plan []fault) {
-	var all sync.WaitGroup
+	var all, duty sync.WaitGroup
+	done := make(chan struct{})
+	duty.Go(func() { r.nurse.watch(done) })
 	for target := -1; target < len(r.wards); target++ {
 		all.Go(func() {
 			for _, f := range plan {
@@ -152,6 +159,8 @@ func (r *rig) round(plan []fault) {
 		})
 	}
 	all.Wait()
+	close(done)
+	duty.Wait()
 }
 
 func (r *rig) note(f fault, kind string, took time.Duration) {
@@ -213,9 +222,9 @@ func (r *rig) converge() {
 		})
 		x.empty()
 	}
-	nurse := r.site.signIn(r.nurse)
+	r.nurse.client = r.site.signIn(r.who) // a cloud that was put back does not know the session
 	err := every(time.Second, 20*time.Second, func() error {
-		r.last = reckon(nurse, r.wards, r.folded)
+		r.last = reckon(r.nurse, r.wards, r.folded)
 		return r.last.err()
 	})
 	if err != nil {
@@ -243,8 +252,8 @@ func (r *rig) figures() string {
 	if y == nil {
 		y = &tally{}
 	}
-	return fmt.Sprintf("%d cycles, %d alerts expected, %d found, %d lost, %d twice, %d invented, %d falsely ended, %d left open, %d not folded; %d messages sent (%d again), %d acknowledged; %v",
-		cycles, y.expected, y.found, y.lost, y.twice, y.invented, y.falselyEnded, y.tooOld, y.unfolded, sent, again, acked, time.Since(r.began).Round(time.Second))
+	return fmt.Sprintf("%d cycles, %d alerts expected, %d found, %d lost, %d twice, %d invented, %d falsely ended, %d left open, %d not folded; %d acknowledged by a nurse, %d of them not held; %d open at one end alone; %d messages sent (%d again), %d acknowledged; %v",
+		cycles, y.expected, y.found, y.lost, y.twice, y.invented, y.falselyEnded, y.tooOld, y.unfolded, r.nurse.told, y.unanswered, y.apart, sent, again, acked, time.Since(r.began).Round(time.Second))
 }
 
 func (r *rig) table(seed uint64) string {
