@@ -186,8 +186,7 @@ func (l *linker) welcomed(ctx context.Context, cloud int64) (anew bool) {
 // helloWithin is how long a Hello waits for the loop to say which alerts are open.
 const helloWithin = 2 * time.Second
 
-// hello says who this is. The clock is read before the loop is asked, so that an
-// alert from before clock.now that is still open is among those named.
+// hello says who this is.
 func (l *linker) hello(ctx context.Context) *linkpb.Hello {
 	now := l.cfg.Clock()
 	h := &linkpb.Hello{

@@ -41,8 +41,8 @@ func (p *parts) newIngest(ctx context.Context) *ingest.Server {
 		Odd: func(tx *store.Tx, g ingest.Gateway, _ link.Lane, _ link.Record, reason string) error {
 			return p.board.Odd(tx, g.ID, g.Wards, reason)
 		},
-		Known: func(ctx context.Context, g ingest.Gateway, before int64, open []alert.ID) error {
-			return p.board.Forgotten(ctx, g.ID, before, open)
+		Known: func(ctx context.Context, g ingest.Gateway, open []alert.ID) error {
+			return p.board.Forgotten(ctx, g.ID, open)
 		},
 		Released: func(ctx context.Context, g ingest.Gateway) error { return p.board.Released(ctx, g.ID) },
 		Live: func(g ingest.Gateway, l *linkpb.Live) {

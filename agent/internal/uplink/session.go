@@ -160,10 +160,12 @@ func (e unreached) Error() string {
 func (r *runner) greet(ctx context.Context, conn *websocket.Conn) (*linkpb.Welcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	// The lanes' ends are read before it is asked what is open: an alert whose record
+	// is among these is then named, unless it has ended.
+	epoch, lanes := r.c.Outbox.Epoch(), r.c.Outbox.Lanes()
 	hello := r.c.Hello()
-	epoch := r.c.Outbox.Epoch()
 	hello.Version, hello.Epoch, hello.Instance, hello.Lanes = link.Version, epoch[:], r.instance[:], nil
-	for _, l := range r.c.Outbox.Lanes() {
+	for _, l := range lanes {
 		hello.Lanes = append(hello.Lanes, &linkpb.Lane{Lane: uint32(l.Lane), First: l.First, Last: l.Last, Hash: l.Hash[:]})
 	}
 	b, err := link.Encode(hello)

@@ -107,6 +107,31 @@ func TestNothingIsLostThoughEveryAckIsDroppedOnceAndConnectionsBreak(t *testing.
 	})
 }
 
+// What is open is asked after the lanes' ends were read: the cloud ends an alert
+// whose record is among them and that is not named.
+func TestAnAlertThatIsRaisedWhileItIsAskedWhatIsOpenIsNotAmongWhatHelloCountsAsTold(t *testing.T) {
+	inBubble(t, func(t *testing.T, g *gateway) {
+		var said []*linkpb.Hello
+		g.config.Hello = func() *linkpb.Hello {
+			h := &linkpb.Hello{OpenKnown: true} // none is open
+			g.box.put(link.Alerts, "raised")
+			said = append(said, h)
+			return h
+		}
+		g.start()
+		g.until(t, "the alert", func() bool { return len(g.has()) > 0 })
+		g.end()
+		for _, l := range said[0].Lanes {
+			if link.Lane(l.Lane) == link.Alerts && l.Last != 0 {
+				t.Errorf("a hello that names no alert counts %d records of alerts", l.Last)
+			}
+		}
+		if len(said[0].Lanes) != len(link.Lanes) {
+			t.Errorf("it tells of %d lanes", len(said[0].Lanes))
+		}
+	})
+}
+
 func TestAnAlertWaitsForNoMoreThanOneMessageOfSomethingElse(t *testing.T) {
 	inBubble(t, func(t *testing.T, g *gateway) {
 		g.set(func() { g.slow = 200 * time.Millisecond })

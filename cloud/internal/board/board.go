@@ -282,12 +282,12 @@ func (b *Board) release(tx *store.Tx, a *store.Alert) error {
 // forgottenText is why the board ends what its gateway lost.
 const forgottenText = "The gateway no longer knows of it"
 
-// Forgotten ends what a gateway has lost: its alerts that are open here, were
-// raised before the instant before (µs, the gateway's clock), and are not among
-// open, which is all that is open there. Nobody else could end them: the gateway
-// whose disk was damaged does not know of them, and what is true raises its alert
-// anew. A latched one is resolved by the system.
-func (b *Board) Forgotten(ctx context.Context, gateway string, before int64, open []alert.ID) error {
+// Forgotten ends what a gateway has lost: its alerts that are open here and are not
+// among open, which is all that is open there or was told of by this session. No
+// clock is asked, for the gateway's may have been set meanwhile. Nobody else could
+// end them: the gateway whose disk was damaged does not know of them, and what is
+// true raises its alert anew. A latched one is resolved by the system.
+func (b *Board) Forgotten(ctx context.Context, gateway string, open []alert.ID) error {
 	known := map[alert.ID]bool{}
 	for _, id := range open {
 		known[id] = true
@@ -298,7 +298,7 @@ func (b *Board) Forgotten(ctx context.Context, gateway string, before int64, ope
 			return err
 		}
 		for _, a := range list {
-			if a.RaisedAt >= before || known[a.ID] {
+			if known[a.ID] {
 				continue
 			}
 			if err := b.forget(tx, &a); err != nil {

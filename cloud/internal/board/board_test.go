@@ -138,12 +138,11 @@ func TestWhatAGatewayHasLostEndsAndOnlyThat(t *testing.T) {
 	})
 	endedAt := r.alert(id(3)).EndedAt
 	r.now += 60 * second
-	hello := r.now
-	r.take(false, r.raised(id(7), 1, alert.High)) // at the very instant of the hello
+	r.take(false, r.raised(id(7), 1, alert.High)) // since the hello
 	r.now += second
 	r.changes()
 	forgotten := func() []Change {
-		if err := r.Forgotten(t.Context(), "gw-7w", hello, []alert.ID{id(2)}); err != nil {
+		if err := r.Forgotten(t.Context(), "gw-7w", []alert.ID{id(2), id(7)}); err != nil {
 			t.Fatal(err)
 		}
 		return r.changes()
@@ -184,6 +183,22 @@ func TestWhatAGatewayHasLostEndsAndOnlyThat(t *testing.T) {
 	r.take(false, r.ended(id(1), 2))
 	if a := r.alert(id(1)); a.Open() {
 		t.Errorf("the gateway's own end opened it: %+v", a)
+	}
+}
+
+// The clock of a gateway is not what tells which alert came first: it may have
+// been an hour ahead when the alert was raised, and set right since.
+func TestWhatAGatewayHasLostEndsAlsoWhenItsClockWasSetBackMeanwhile(t *testing.T) {
+	r := newRig(t)
+	ahead := r.raised(id(1), 1, alert.Medium)
+	ahead.At += 3600 * second
+	ahead.Condition.Onset = ahead.At
+	r.take(false, ahead)
+	if err := r.Forgotten(t.Context(), "gw-7w", nil); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.alert(id(1)); a.Open() || a.EndText != forgottenText {
+		t.Errorf("the alert from an hour ahead is open %v, %q", a.Open(), a.EndText)
 	}
 }
 

@@ -56,9 +56,9 @@ type Config struct {
 
 	// Known follows at most once a session, when the last alert event from before it
 	// has been taken and the gateway said which of its alerts are open: open is
-	// those, and those that it has told of since. Another alert of the gateway,
-	// raised earlier than before (µs, the gateway's clock), it knows no more.
-	Known func(ctx context.Context, g Gateway, before int64, open []alert.ID) error
+	// those, and those that it has told of since. Another alert of the gateway it
+	// knows no more.
+	Known func(ctx context.Context, g Gateway, open []alert.ID) error
 
 	// Released follows at most once a session: the alerts that were held have all
 	// been taken, or 10 s have passed. What is open now pages. A session that ends

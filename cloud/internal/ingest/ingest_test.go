@@ -383,7 +383,6 @@ func TestAlertsFromBeforeTheSessionAreHeldUntilAllHaveCome(t *testing.T) {
 func TestWhatAGatewayKnowsOfIsToldWhenAllFromBeforeTheSessionHasCome(t *testing.T) {
 	knows := func(alertsLast uint64) *linkpb.Hello {
 		h := hello(1, alertsLast, 0)
-		h.Clock = &linkpb.Clock{Now: 77}
 		h.OpenKnown, h.OpenAlerts = true, []string{"aa"}
 		return h
 	}
@@ -393,11 +392,11 @@ func TestWhatAGatewayKnowsOfIsToldWhenAllFromBeforeTheSessionHasCome(t *testing.
 		late  bool // the fold takes longer than the page waits
 		want  []string
 	}{
-		"at once":                                {knows(0), false, []string{"up", "known before 77: [aa]", "released"}},
-		"before the release":                     {knows(3), false, []string{"up", "known before 77: [" + fourth + " aa]", "released"}},
-		"also after ten seconds, and not sooner": {knows(3), true, []string{"up", "released", "known before 77: [" + fourth + " aa]"}},
+		"at once":                                {knows(0), false, []string{"up", "known [aa]", "released"}},
+		"before the release":                     {knows(3), false, []string{"up", "known [" + fourth + " aa]", "released"}},
+		"also after ten seconds, and not sooner": {knows(3), true, []string{"up", "released", "known [" + fourth + " aa]"}},
 		"not when it does not know":              {func() *linkpb.Hello { h := knows(3); h.OpenKnown = false; return h }(), false, []string{"up", "released"}},
-		"not when it has no clock":               {func() *linkpb.Hello { h := knows(3); h.Clock = nil; return h }(), false, []string{"up", "released"}},
+		"whatever its clock says":                {func() *linkpb.Hello { h := knows(0); h.Clock = &linkpb.Clock{Now: 1}; return h }(), false, []string{"up", "known [aa]", "released"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, r *rig) {
@@ -430,7 +429,7 @@ func TestASessionThatEndsBeforeAllHasComeForgetsAndReleasesNothing(t *testing.T)
 	inBubble(t, func(t *testing.T, r *rig) {
 		p := r.dial(r.identity("gw-7w"))
 		h := hello(1, 3, 0)
-		h.Clock, h.OpenKnown = &linkpb.Clock{Now: 77}, true
+		h.OpenKnown = true
 		p.send(h)
 		next[*linkpb.Welcome](p)
 		p.batch(link.Alerts, true, event(1, "one"))
@@ -447,7 +446,7 @@ func TestASessionThatEndsBeforeAllHasComeForgetsAndReleasesNothing(t *testing.T)
 		for next[*linkpb.Ack](p).Through < 3 {
 		}
 		synctest.Wait()
-		if got := r.heard(); !slices.Equal(got[len(got)-3:], []string{"up", "known before 77: []", "released"}) {
+		if got := r.heard(); !slices.Equal(got[len(got)-3:], []string{"up", "known []", "released"}) {
 			t.Errorf("told %q when the rest had come", got)
 		}
 		p.cut()
@@ -479,10 +478,10 @@ func TestAlertsAreToldWithWhetherTheyWereSentLate(t *testing.T) {
 
 func TestNothingIsReleasedWhenWhatTheGatewayLostCannotBeEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *rig) {
-		r.server.c.Known = func(context.Context, Gateway, int64, []alert.ID) error { return fmt.Errorf("the disk is full") }
+		r.server.c.Known = func(context.Context, Gateway, []alert.ID) error { return fmt.Errorf("the disk is full") }
 		p := r.dial(r.identity("gw-7w"))
 		h := hello(1, 1, 0)
-		h.Clock, h.OpenKnown = &linkpb.Clock{Now: 77}, true
+		h.OpenKnown = true
 		p.send(h)
 		next[*linkpb.Welcome](p)
 		p.batch(link.Alerts, true, event(1, "one"))

@@ -80,8 +80,8 @@ func newRig(t *testing.T, path string) *rig {
 			r.tell("odd " + reason)
 			return nil
 		},
-		Known: func(ctx context.Context, g Gateway, before int64, open []alert.ID) error {
-			r.tell(fmt.Sprintf("known before %d: %s", before, open))
+		Known: func(ctx context.Context, g Gateway, open []alert.ID) error {
+			r.tell(fmt.Sprintf("known %s", open))
 			return nil
 		},
 		Released: func(ctx context.Context, g Gateway) error { r.tell("released"); return nil },

@@ -177,8 +177,7 @@ func (x *session) fold() bool {
 		return true
 	}
 	x.folded = true
-	before := x.hello.GetClock().GetNow()
-	if x.server.c.Known == nil || !x.hello.OpenKnown || before <= 0 {
+	if x.server.c.Known == nil || !x.hello.OpenKnown {
 		return true
 	}
 	open := x.since
@@ -187,7 +186,7 @@ func (x *session) fold() bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), foldWithin)
 	defer cancel()
-	if err := x.server.c.Known(ctx, x.g, before, open); err != nil {
+	if err := x.server.c.Known(ctx, x.g, open); err != nil {
 		x.end(fmt.Errorf("end alerts that the gateway lost: %w", err)) // the next session does
 		return false
 	}

@@ -320,7 +320,7 @@ type Hello struct {
 	Boot          string                 `protobuf:"bytes,8,opt,name=boot,proto3" json:"boot,omitempty"`                                // the machine's boot id
 	Uptime        int64                  `protobuf:"varint,9,opt,name=uptime,proto3" json:"uptime,omitempty"`                           // of the agent, µs
 	Wards         []*Ward                `protobuf:"bytes,10,rep,name=wards,proto3" json:"wards,omitempty"`                             // topology, complete
-	OpenKnown     bool                   `protobuf:"varint,11,opt,name=open_known,json=openKnown,proto3" json:"open_known,omitempty"`   // open_alerts is complete as of clock.now
+	OpenKnown     bool                   `protobuf:"varint,11,opt,name=open_known,json=openKnown,proto3" json:"open_known,omitempty"`   // open_alerts is complete: of what the lanes hold, and newer
 	OpenAlerts    []string               `protobuf:"bytes,12,rep,name=open_alerts,json=openAlerts,proto3" json:"open_alerts,omitempty"` // ids of the alerts that are open at the gateway; at most 400
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
