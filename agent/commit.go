@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"wardline/agent/internal/intake"
@@ -192,6 +193,25 @@ func (l *loop) episodes(b ward.BedKey) []outbox.Episode {
 	}
 	l.kept[b] = open
 	return out
+}
+
+// openOrUntold are the alerts that are open in the ward or on the disk.
+func (l *loop) openOrUntold() []string {
+	ids := map[string]bool{}
+	for _, b := range l.cfg.places() {
+		for _, a := range l.ward.Alerts(b.Ward, b.Bed) {
+			ids[string(a.ID)] = true
+		}
+		for id := range l.kept[b] {
+			ids[string(id)] = true
+		}
+	}
+	for _, u := range l.units {
+		for _, e := range u.commit.Episodes { // also of those that end with it
+			ids[e.ID] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
 }
 
 // keep commits one unit. When that takes longer than slowCommit, the ward is

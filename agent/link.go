@@ -199,19 +199,14 @@ func (l *linker) hello(ctx context.Context) *linkpb.Hello {
 	return h
 }
 
-// openAlerts are the ids of all alerts that are open here; false when the loop
-// does not answer in time, or when they are too many to tell.
+// openAlerts are the ids of all alerts that are open here, or whose end is not on
+// the disk yet: the cloud will hear of it. False when the loop does not answer in
+// time, or when they are too many to tell.
 func (l *linker) openAlerts(ctx context.Context) ([]string, bool) {
 	ctx, cancel := context.WithTimeout(ctx, helloWithin)
 	defer cancel()
 	var ids []string // the loop's until it has answered
-	err := l.loop.do(ctx, func(ward.Instant) {
-		for _, b := range l.cfg.places() {
-			for _, a := range l.loop.ward.Alerts(b.Ward, b.Bed) {
-				ids = append(ids, string(a.ID))
-			}
-		}
-	})
+	err := l.loop.do(ctx, func(ward.Instant) { ids = l.loop.openOrUntold() })
 	if err != nil || len(ids) > link.MaxOpenAlerts {
 		return nil, false
 	}

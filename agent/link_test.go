@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"wardline/agent/internal/control"
+	"wardline/agent/internal/outbox"
 	"wardline/shared/alert"
 	"wardline/shared/link"
 	"wardline/shared/link/linkpb"
@@ -47,6 +49,34 @@ func TestAHelloNamesTheAlertsThatAreOpenOrSaysThatItDoesNotKnow(t *testing.T) {
 	stop()
 	if h := b.a.link.hello(stopped); h.OpenKnown || len(h.OpenAlerts) != 0 || len(h.Wards) != 1 {
 		t.Errorf("of a loop that does not answer: known %v, %q", h.OpenKnown, h.OpenAlerts)
+	}
+}
+
+// Else the cloud would end it as one that the gateway lost, and hear of its true
+// end afterwards.
+func TestAHelloStillNamesAnAlertWhoseEndIsNotOnTheDisk(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(12*time.Second, "S1", 140)
+	open := b.open("1")
+	if len(open) != 1 {
+		t.Fatalf("open are %v, want one", open)
+	}
+	b.flush()
+	whole := b.a.loop.append
+	b.a.loop.append = func(outbox.Commit) (outbox.Position, error) { return 0, errors.New("the disk says no") }
+	b.pass(15*time.Second, "S1", 72)
+	if left := b.open("1"); len(left) != 0 {
+		t.Fatalf("open are %v, want none", left)
+	}
+	named := func() bool { return slices.Contains(b.a.loop.openOrUntold(), string(open[0].ID)) }
+	if !named() {
+		t.Error("an alert whose end waits for the disk is not named")
+	}
+	b.a.loop.append = whole
+	b.pass(5*time.Second, "S1", 72)
+	b.flush()
+	if named() {
+		t.Error("an alert whose end is on the disk is still named")
 	}
 }
 
