@@ -130,26 +130,34 @@ func (y *tally) fold(nurse *client, folded map[string]bool) {
 	}
 }
 
+// farOff is less than a gateway passes over when its disk went back, and more than
+// there are events of an alert in a run.
+const farOff = 10_000
+
 // whole says whether the events make an episode: the gateway's numbers without a
-// hole, one raised, at most one ended (the board ends what a gateway lost).
+// hole, one raised, of each author at most one ended (the board ends what a gateway
+// lost, which may have ended it in that instant). A gateway whose disk went back
+// goes on with far higher numbers.
 func (y *tally) whole(a cloudAlert, events []cloudEvent) bool {
 	var numbers []uint32
-	raised, ended := 0, 0
+	raised, ended := 0, map[string]int{}
 	for _, e := range events {
 		switch e.Type {
 		case "raised":
 			raised++
 		case "ended":
-			ended++
+			ended[e.Author]++
 		}
 		if e.Author == "gateway" {
 			numbers = append(numbers, e.N)
 		}
 	}
 	slices.Sort(numbers)
-	whole := raised == 1 && ended <= 1
-	for i, n := range numbers {
-		whole = whole && n == uint32(i+1)
+	whole := raised == 1 && ended["gateway"] <= 1 && ended["board"] <= 1
+	last := uint32(0)
+	for _, n := range numbers {
+		whole = whole && (n == last+1 || n > last+farOff)
+		last = n
 	}
 	if !whole {
 		y.add(&y.unfolded, "alert %s (%s of %s/%s) has the events %v", a.ID, a.Rule, a.Ward, a.Bed, events)

@@ -259,7 +259,6 @@ type agentStatus struct {
 		SetAside map[string]uint64 `json:"set_aside"`
 	}
 	Trouble []string
-	Now     int64
 }
 
 type agentSensor struct {
