@@ -45,6 +45,9 @@ func TestTheLedgerFindsWhatIsLostToldTwiceInventedOrEndedFalsely(t *testing.T) {
 	if y.whole(cloudAlert{ID: "a"}, []cloudEvent{{Author: "gateway", Type: "raised", N: 1}, {Author: "board", Type: "acknowledged", N: 1}, {Author: "gateway", Type: "ended", N: 3}}) || y.unfolded != 1 {
 		t.Errorf("an event that is missing: %+v", y)
 	}
+	if !y.whole(cloudAlert{ID: "a"}, []cloudEvent{{Author: "gateway", Type: "raised", N: 1}, {Author: "gateway", Type: "raised", N: 50001}, {Author: "gateway", Type: "ended", N: 50002}}) || y.unfolded != 1 {
+		t.Errorf("an episode that goes on after its gateway's disk went back: %+v", y)
+	}
 	if !y.whole(cloudAlert{ID: "a"}, []cloudEvent{{Author: "gateway", Type: "ended", N: 2}, {Author: "gateway", Type: "raised", N: 1}}) || y.unfolded != 1 {
 		t.Errorf("a whole episode: %+v", y)
 	}

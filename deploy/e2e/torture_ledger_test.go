@@ -11,10 +11,11 @@ import (
 // A tally is what the cloud has against what the ledger says it must have.
 type tally struct {
 	expected, found, lost, twice   int
-	invented, falselyEnded, tooOld int // no patient was so; ended while it goes on; open after its end
-	unfolded                       int // events that do not make an episode
-	apart                          int // what is open, or taken by somebody, here and not there
-	unanswered                     int // acknowledgements that do not hold, came twice or are not at the gateway
+	invented, falselyEnded, tooOld int  // no patient was so; ended while it goes on; open after its end
+	unfolded                       int  // events that do not make an episode
+	apart                          int  // what is open, or taken by somebody, here and not there
+	unanswered                     int  // acknowledgements that do not hold, came twice or are not at the gateway
+	back                           bool // the cloud was put back to a backup, and lost what people did since
 	wrong                          []string
 }
 
@@ -32,8 +33,8 @@ func (y *tally) err() error {
 
 // reckon holds what the cloud has against the ledger. Every patient's present
 // state has lasted for long enough to be known to the gateway.
-func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool) *tally {
-	y := &tally{}
+func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool, back bool) *tally {
+	y := &tally{back: back}
 	by := map[string][]cloudAlert{} // ward, bed and text
 	for _, a := range nurse.alerts("all") {
 		if a.Rule == "torture" {
@@ -111,7 +112,7 @@ func (y *tally) agree(x *tortured, cloud []cloudAlert) {
 		if a.Ack != nil {
 			who = a.Ack.By
 		}
-		if !here[a.ID] || by[a.ID] != who {
+		if !here[a.ID] || by[a.ID] != who && (who != "" || !y.back) {
 			y.add(&y.apart, "alert %s of %s/%s: open at the gateway %v, acknowledged there by %q, in the cloud by %q", a.ID, a.Ward, a.Bed, here[a.ID], by[a.ID], who)
 		}
 		delete(here, a.ID)
@@ -137,14 +138,16 @@ const farOff = 10_000
 // whole says whether the events make an episode: the gateway's numbers without a
 // hole, one raised, of each author at most one ended (the board ends what a gateway
 // lost, which may have ended it in that instant). A gateway whose disk went back
-// goes on with far higher numbers.
+// goes on with far higher numbers, and says first that it was raised.
 func (y *tally) whole(a cloudAlert, events []cloudEvent) bool {
 	var numbers []uint32
 	raised, ended := 0, map[string]int{}
 	for _, e := range events {
 		switch e.Type {
 		case "raised":
-			raised++
+			if e.N < farOff {
+				raised++
+			}
 		case "ended":
 			ended[e.Author]++
 		}

@@ -21,6 +21,9 @@ var (
 	tortureEvery   = flag.Int("torture.every", 50, "cycles after which everything is compared with the ledger")
 	tortureSeed    = flag.Uint64("torture.seed", 0, "of the plan; 0 = another each time")
 	tortureWards   = flag.Int("torture.wards", 4, "gateways, each with a broker and a relay of its own")
+	// A gateway whose own disk went back, or was so full that what the cloud has gave
+	// way, cannot give the cloud again what that lost: try "cloud older" with
+	// -torture.without "disk older,disk full".
 	tortureWithout = flag.String("torture.without", "cloud older", "faults to leave out, with commas between")
 )
 
@@ -100,7 +103,8 @@ type rig struct {
 
 	mu    sync.Mutex // guards what follows
 	fell  map[string]int
-	saved bool // the cloud has a backup
+	saved bool // the cloud has a backup that it was not put back to
+	back  bool // the cloud was put back to its backup
 }
 
 func newRig(t *testing.T, wards int) *rig {
@@ -198,7 +202,8 @@ func (r *rig) do(f fault) string {
 		}
 		r.site.operator("restore", backup)
 		os.Remove(backup)
-		r.saved = false
+		r.saved, r.back = false, true
+		r.nurse.over(r.nurse.answered()) // what people did since is lost with the cloud's disk
 	}
 	time.Sleep(f.last)
 	r.startCloud()
@@ -224,7 +229,7 @@ func (r *rig) converge() {
 	}
 	r.nurse.client = r.site.signIn(r.who) // a cloud that was put back does not know the session
 	err := every(time.Second, 20*time.Second, func() error {
-		r.last = reckon(r.nurse, r.wards, r.folded)
+		r.last = reckon(r.nurse, r.wards, r.folded, r.back)
 		return r.last.err()
 	})
 	if err != nil {
