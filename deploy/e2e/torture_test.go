@@ -17,10 +17,10 @@ import (
 )
 
 var (
-	tortureCycles  = flag.Int("torture.cycles", 100, "faults in all")
-	tortureEvery   = flag.Int("torture.every", 50, "cycles after which everything is compared with the ledger")
-	tortureSeed    = flag.Uint64("torture.seed", 0, "of the plan; 0 = another each time")
-	tortureWards   = flag.Int("torture.wards", 4, "gateways, each with a broker and a relay of its own")
+	tortureCycles = flag.Int("torture.cycles", 100, "faults in all")
+	tortureEvery  = flag.Int("torture.every", 50, "cycles after which everything is compared with the ledger")
+	tortureSeed   = flag.Uint64("torture.seed", 0, "of the plan; 0 = another each time")
+	tortureWards  = flag.Int("torture.wards", 4, "gateways, each with a broker and a relay of its own")
 	// A gateway whose own disk went back, or was so full that what the cloud has gave
 	// way, cannot give the cloud again what that lost: try "cloud older" with
 	// -torture.without "disk older,disk full".
