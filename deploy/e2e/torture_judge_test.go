@@ -41,11 +41,21 @@ func TestTheLedgerFindsWhatIsLostToldTwiceInventedOrEndedFalsely(t *testing.T) {
 			t.Errorf("%s: %+v, want this one thing", c.name, y)
 		}
 	}
+	for _, events := range [][]cloudEvent{
+		{{Author: "gateway", Type: "ended", N: 1}},
+		{{Author: "gateway", Type: "raised", N: 1}, {Author: "gateway", Type: "raised", N: 2}},
+		{{Author: "gateway", Type: "raised", N: 1}, {Author: "gateway", Type: "ended", N: 2}, {Author: "gateway", Type: "ended", N: 3}},
+		{{Author: "board", Type: "ended", N: 1}},
+	} {
+		if y := (&tally{}); y.whole(cloudAlert{}, events) {
+			t.Errorf("an episode was made of %v", events)
+		}
+	}
 	y := &tally{}
 	if y.whole(cloudAlert{ID: "a"}, []cloudEvent{{Author: "gateway", Type: "raised", N: 1}, {Author: "board", Type: "acknowledged", N: 1}, {Author: "gateway", Type: "ended", N: 3}}) || y.unfolded != 1 {
 		t.Errorf("an event that is missing: %+v", y)
 	}
-	if !y.whole(cloudAlert{ID: "a"}, []cloudEvent{{Author: "gateway", Type: "raised", N: 1}, {Author: "gateway", Type: "raised", N: 50001}, {Author: "gateway", Type: "ended", N: 50002}}) || y.unfolded != 1 {
+	if !y.whole(cloudAlert{ID: "a"}, []cloudEvent{{Author: "gateway", Type: "raised", N: 1}, {Author: "gateway", Type: "raised", N: 50001}, {Author: "gateway", Type: "updated", N: 50002}, {Author: "gateway", Type: "ended", N: 50003}, {Author: "gateway", Type: "ended", N: 2}}) || y.unfolded != 1 {
 		t.Errorf("an episode that goes on after its gateway's disk went back: %+v", y)
 	}
 	if !y.whole(cloudAlert{ID: "a"}, []cloudEvent{{Author: "gateway", Type: "ended", N: 2}, {Author: "gateway", Type: "raised", N: 1}}) || y.unfolded != 1 {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -136,31 +137,36 @@ func (y *tally) fold(nurse *client, folded map[string]bool) {
 const farOff = 10_000
 
 // whole says whether the events make an episode: the gateway's numbers without a
-// hole, one raised, of each author at most one ended (the board ends what a gateway
-// lost, which may have ended it in that instant). A gateway whose disk went back
-// goes on with far higher numbers, and says first that it was raised.
+// hole, first that it was raised, at most once that it ended, and at most one end
+// by the board, for what a gateway lost. A gateway whose disk went back to when
+// the alert was open begins so anew, with far higher numbers. The cloud's own alerts
+// are the board's.
 func (y *tally) whole(a cloudAlert, events []cloudEvent) bool {
-	var numbers []uint32
-	raised, ended := 0, map[string]int{}
+	var own []cloudEvent
+	ended, byBoard, author := 0, 0, "gateway"
+	if a.Gateway == "cloud" {
+		author = "board"
+	}
 	for _, e := range events {
-		switch e.Type {
-		case "raised":
-			if e.N < farOff {
-				raised++
-			}
-		case "ended":
-			ended[e.Author]++
-		}
-		if e.Author == "gateway" {
-			numbers = append(numbers, e.N)
+		if e.Author == author {
+			own = append(own, e)
+		} else if e.Type == "ended" {
+			byBoard++
 		}
 	}
-	slices.Sort(numbers)
-	whole := raised == 1 && ended["gateway"] <= 1 && ended["board"] <= 1
+	slices.SortFunc(own, func(a, b cloudEvent) int { return cmp.Compare(a.N, b.N) })
+	whole := byBoard <= 1 && len(own) > 0
 	last := uint32(0)
-	for _, n := range numbers {
-		whole = whole && (n == last+1 || n > last+farOff)
-		last = n
+	for i, e := range own {
+		begins := i == 0 || e.N > last+farOff
+		if begins {
+			ended = 0
+		}
+		if e.Type == "ended" {
+			ended++
+		}
+		whole = whole && ended <= 1 && begins == (e.Type == "raised") && (e.N == last+1 || i > 0 && begins)
+		last = e.N
 	}
 	if !whole {
 		y.add(&y.unfolded, "alert %s (%s of %s/%s) has the events %v", a.ID, a.Rule, a.Ward, a.Bed, events)
