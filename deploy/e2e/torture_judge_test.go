@@ -33,12 +33,18 @@ func TestTheLedgerFindsWhatIsLostToldTwiceInventedOrEndedFalsely(t *testing.T) {
 		{"begun anew on an older disk", episode{forgot: true}, true, []cloudAlert{ended, open}, nil},
 	} {
 		y := &tally{}
-		y.episode(key, &c.is, c.ill, c.has)
+		y.episode(key, &c.is, c.ill, false, c.has)
 		switch {
 		case c.want == nil && y.err() != nil:
 			t.Errorf("%s: %v, want nothing", c.name, y.err())
 		case c.want != nil && (c.want(y) != 1 || len(y.wrong) != 1 || !strings.Contains(y.err().Error(), key)):
 			t.Errorf("%s: %+v, want this one thing", c.name, y)
+		}
+	}
+	for n, bed := range [][]cloudAlert{{ended}, {ended, open}, {open, open}} {
+		y := &tally{}
+		if y.standIn(key, bed); (y.falselyEnded == 0) != (n == 1) {
+			t.Errorf("open for a patient on an older disk are %d: %+v", n, y)
 		}
 	}
 	for _, events := range [][]cloudEvent{

@@ -46,10 +46,16 @@ func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool, back 
 	for _, x := range wards {
 		x.relay.mu.Lock()
 		for _, p := range x.relay.patients {
+			var all []cloudAlert
 			for i, e := range p.was {
 				key := x.ward + "/" + e.bed + " " + e.text
-				y.episode(key, e, i == len(p.was)-1 && p.ill, by[key])
+				lasts := i == len(p.was)-1 && p.ill
+				all = append(all, by[key]...)
+				y.episode(key, e, lasts, p.ill && p.was[len(p.was)-1].forgot, by[key])
 				delete(by, key)
+				if lasts && e.forgot {
+					y.standIn(key, all)
+				}
 			}
 		}
 		x.relay.mu.Unlock()
@@ -70,7 +76,24 @@ func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool, back 
 	return y
 }
 
-func (y *tally) episode(key string, e *episode, lasts bool, all []cloudAlert) {
+// standIn is for a patient who is ill since before the gateway's disk went back. Was
+// an earlier alert open on it, then that one goes on for the condition that is true
+// now: exactly one has to be open, whichever it is.
+func (y *tally) standIn(key string, bed []cloudAlert) {
+	n := 0
+	for _, a := range bed {
+		if a.Open {
+			n++
+		}
+	}
+	if n != 1 {
+		y.add(&y.falselyEnded, "%s: it lasts, and %d alerts are open for it: %+v", key, n, bed)
+	}
+}
+
+// episode holds one against its alerts; anyOpen: which of the bed's is open is for
+// standIn to say.
+func (y *tally) episode(key string, e *episode, lasts, anyOpen bool, all []cloudAlert) {
 	y.expected++
 	open := slices.ContainsFunc(all, func(a cloudAlert) bool { return a.Open })
 	most := 1
@@ -83,6 +106,7 @@ func (y *tally) episode(key string, e *episode, lasts bool, all []cloudAlert) {
 		return
 	case len(all) > most:
 		y.add(&y.twice, "%s: %d alerts: %+v", key, len(all), all)
+	case anyOpen:
 	case lasts && !open:
 		y.add(&y.falselyEnded, "%s: it lasts, and its alert ended: %+v", key, all)
 	case !lasts && open:
