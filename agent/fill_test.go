@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"wardline/agent/internal/intake"
-	"wardline/agent/internal/outbox"
 	"wardline/agent/internal/ward"
 	"wardline/firmware-protocol/biosensorpb"
 	"wardline/firmware-protocol/frame"
@@ -43,12 +42,13 @@ func TestFill(t *testing.T) {
 	now := Instant{Boot: 1, Mono: 1e6, Wall: end - fillFor.Microseconds(), Synchronised: true}
 	c.Log, c.Clock = slog.New(slog.DiscardHandler), func() Instant { return now }
 	c = c.withDefaults()
-	d, err := openDisk(c.Data, outbox.Options{MaxBytes: int64(c.Outbox.MaxBytes), MaxFrameAge: c.Outbox.FramesFor.Or(48 * time.Hour)})
+	d, err := openDisk(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	a := &agent{cfg: c, gateway: c.identity(), client: c.clientID(), disk: d, facts: newFacts()}
+	k := newKeeper(c.Clock, c.Data, 0)
+	a := &agent{cfg: c, time: k, gateway: c.identity(), client: c.clientID(), disk: d, facts: newFacts()}
 	if err := a.build(); err != nil {
 		t.Fatal(err)
 	}

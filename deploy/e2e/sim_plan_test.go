@@ -12,9 +12,9 @@ import (
 	"wardline/cloud"
 )
 
-// A fault is something that goes wrong at an instant of a simulation. Its do
+// A simFault is something that goes wrong at an instant of a simulation. Its do
 // returns when it is over, and says whether it has happened.
-type fault struct {
+type simFault struct {
 	name string
 	gw   int // whose; -1 for the cloud
 	at   time.Duration
@@ -187,8 +187,7 @@ func damagedPage(w *world, gw int) func(w *world) bool {
 func diskWentBack(w *world, gw int) func(w *world) bool {
 	return func(w *world) bool {
 		g := w.gateways[gw]
-		old := filepath.Join(w.dir, g.name+"-old")
-		os.RemoveAll(old)
+		old := filepath.Join(w.dir, fmt.Sprintf("%s-of-life-%d", g.name, g.lives))
 		copied := make(chan struct{}, 1)
 		g.set(func(at string) error {
 			if at == agent.BeforeCommit {
@@ -296,8 +295,7 @@ func cloudFails(point string) func(w *world, gw int) func(w *world) bool {
 // cloudWentBack restores the cloud from a copy of 40 s ago.
 func cloudWentBack(w *world, _ int) func(w *world) bool {
 	return func(w *world) bool {
-		old := filepath.Join(w.dir, "cloud-old")
-		os.RemoveAll(old)
+		old := filepath.Join(w.dir, fmt.Sprintf("cloud-of-life-%d", w.cloud.lives))
 		copied := make(chan struct{}, 1)
 		w.cloud.set(func(at string) error {
 			if at == cloud.BeforeCommit {
@@ -323,7 +321,7 @@ func cloudWentBack(w *world, _ int) func(w *world) bool {
 }
 
 // plan chooses faults: one at a time a node, and each with the time that it needs.
-func (w *world) plan() (list []*fault, cost map[int]costs) {
+func (w *world) plan() (list []*simFault, cost map[int]costs) {
 	cost = map[int]costs{}
 	free := map[int]time.Duration{}
 	for gw := -1; gw < simGateways; gw++ {
@@ -341,7 +339,7 @@ func (w *world) plan() (list []*fault, cost map[int]costs) {
 			continue
 		}
 		free[node] = at + 50*time.Second + patience/3
-		list = append(list, &fault{name: p.name, gw: node, at: at, do: p.make(w, gw)})
+		list = append(list, &simFault{name: p.name, gw: node, at: at, do: p.make(w, gw)})
 		if node >= 0 {
 			cost[gw] = costs{cost[gw].frames || p.cost.frames, cost[gw].alerts || p.cost.alerts}
 			continue
@@ -353,7 +351,7 @@ func (w *world) plan() (list []*fault, cost map[int]costs) {
 	return list, cost
 }
 
-func (f *fault) String() string {
+func (f *simFault) String() string {
 	whose := "cloud"
 	if f.gw >= 0 {
 		whose = fmt.Sprintf("gw-%d", f.gw)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -103,7 +104,11 @@ func simulate(t *testing.T, from string, seed uint64) (fired []string) {
 	for _, g := range w.gateways {
 		g.begin()
 	}
-	stuck := time.AfterFunc(simStuck, func() { panic(fmt.Sprintf("seed %d is stuck:\n%s", seed, w.story())) })
+	stuck := time.AfterFunc(simStuck, func() {
+		stacks := make([]byte, 4<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		panic(fmt.Sprintf("seed %d is stuck:\n%s\n\n%s", seed, w.story(), stacks))
+	})
 	defer stuck.Stop()
 	stop := make(chan struct{})
 	var relays, plan sync.WaitGroup
