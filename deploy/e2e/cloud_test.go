@@ -149,6 +149,7 @@ type cloudEvent struct {
 	Author, Type string
 	N            uint32
 	At           int64
+	Condition    *struct{ Text string }
 }
 
 // alerts is every alert in the given state: open, ended or all.

@@ -41,6 +41,10 @@ func TestTheLedgerFindsWhatIsLostToldTwiceInventedOrEndedFalsely(t *testing.T) {
 			t.Errorf("%s: %+v, want this one thing", c.name, y)
 		}
 	}
+	said := []cloudEvent{{Author: "gateway", Type: "raised", N: 50001, Condition: &struct{ Text string }{"now"}}, {Author: "gateway", Type: "raised", N: 1, Condition: &struct{ Text string }{"then"}}}
+	if got := firstText(said); got != "then" {
+		t.Errorf("an alert that was updated is known by %q, want what was said first", got)
+	}
 	for n, bed := range [][]cloudAlert{{ended}, {ended, open}, {open, open}} {
 		y := &tally{}
 		if y.standIn(key, bed); (y.falselyEnded == 0) != (n == 1) {

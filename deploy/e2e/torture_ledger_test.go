@@ -34,12 +34,15 @@ func (y *tally) err() error {
 
 // reckon holds what the cloud has against the ledger. Every patient's present
 // state has lasted for long enough to be known to the gateway.
-func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool, back bool) *tally {
+func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool, names map[string]string, back bool) *tally {
 	y := &tally{back: back}
 	by := map[string][]cloudAlert{} // ward, bed and text
 	for _, a := range nurse.alerts("all") {
 		if a.Rule == "torture" {
-			key := a.Ward + "/" + a.Bed + " " + a.Text
+			if names[a.ID] == "" {
+				names[a.ID] = firstText(nurse.alert(a.ID).Events)
+			}
+			key := a.Ward + "/" + a.Bed + " " + names[a.ID]
 			by[key] = append(by[key], a)
 		}
 	}
@@ -74,6 +77,18 @@ func reckon(nurse *nurseOnDuty, wards []*tortured, folded map[string]bool, back 
 		nurse.over(did)
 	}
 	return y
+}
+
+// firstText is what was said when the alert was raised: a gateway whose disk went
+// back goes on with an alert for what is true now, and updates its text.
+func firstText(events []cloudEvent) (text string) {
+	first := ^uint32(0)
+	for _, e := range events {
+		if e.Type == "raised" && e.Author == "gateway" && e.N < first && e.Condition != nil {
+			first, text = e.N, e.Condition.Text
+		}
+	}
+	return text
 }
 
 // standIn is for a patient who is ill since before the gateway's disk went back. Was

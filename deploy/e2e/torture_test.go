@@ -98,7 +98,8 @@ type rig struct {
 	who    account
 	wards  []*tortured
 	began  time.Time
-	folded map[string]bool
+	folded map[string]bool   // alerts whose events were found whole
+	names  map[string]string // what was said when an alert was raised, by its id
 	last   *tally
 
 	mu    sync.Mutex // guards what follows
@@ -110,7 +111,7 @@ type rig struct {
 func newRig(t *testing.T, wards int) *rig {
 	s := &site{t: t, folder: folder(t), peoplePort: port(t), gatewayPort: port(t)}
 	s.configureCloud()
-	r := &rig{t: t, site: s, folded: map[string]bool{}, fell: map[string]int{}}
+	r := &rig{t: t, site: s, folded: map[string]bool{}, names: map[string]string{}, fell: map[string]int{}}
 	r.cloud = newPost(t, "wardline-cloud", s.path("cloud.log"), nil, program(t, "wardline-cloud"), "serve", "--config", s.cloudConfig())
 	r.startCloud()
 	var names []string
@@ -229,7 +230,7 @@ func (r *rig) converge() {
 	}
 	r.nurse.client = r.site.signIn(r.who) // a cloud that was put back does not know the session
 	err := every(time.Second, 20*time.Second, func() error {
-		r.last = reckon(r.nurse, r.wards, r.folded, r.back)
+		r.last = reckon(r.nurse, r.wards, r.folded, r.names, r.back)
 		return r.last.err()
 	})
 	if err != nil {
