@@ -64,7 +64,7 @@ func openDisk(c Config) (*disk, error) {
 		if err != nil {
 			return outbox.Options{}, fmt.Errorf("read the outbox's key: %w", err)
 		}
-		return outbox.Options{MaxBytes: d.max, MaxFrameAge: c.Outbox.FramesFor.Or(48 * time.Hour), Key: key, OwnKey: source.own}, nil
+		return outbox.Options{MaxBytes: d.max, MaxFrameAge: c.Outbox.FramesFor.Or(48 * time.Hour), Key: key, OwnKey: source.own, Kept: func() error { return c.Fault(AfterCommit) }}, nil
 	}
 	box, err := d.open(outbox.Open)
 	if errors.Is(err, sqlite.ErrNewer) {
@@ -160,11 +160,7 @@ func (d *disk) Append(c outbox.Commit) (outbox.Position, error) {
 	if err := d.fault(BeforeCommit); err != nil {
 		return 0, err
 	}
-	at, err := d.box.Load().Append(c)
-	if err == nil {
-		err = d.fault(AfterCommit)
-	}
-	return at, err
+	return d.box.Load().Append(c)
 }
 
 func (d *disk) Stats() outbox.Stats {

@@ -228,3 +228,22 @@ func TestAStartWithADamagedOutboxGoesOnWithTheSameEpisodesAndDelays(t *testing.T
 		t.Errorf("the ward has %+v, and the cloud hears of %d episodes", next.open(""), next.episodes("hr-high"))
 	}
 }
+
+// TestWhatIsToldAgainAtTheFirstTickIsWhatGoesOn: a link may be there before time
+// has passed once, and then what is open has not taken the place of the replay yet.
+func TestWhatIsToldAgainAtTheFirstTickIsWhatGoesOn(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(20*time.Second, "S1", 140)
+	a := b.inBed("hr-high")
+	b.now.Mono += 1_200_000
+	b.now.Wall += 1_200_000
+	b.flush()
+	next := start(t, b.crash(), Instant{Boot: 1, Mono: b.now.Mono + 3e6, Wall: b.now.Wall + 3e6, Synchronised: true})
+	next.a.link.report(uplink.State{Renumbered: 1})
+	next.a.loop.tick()
+	next.flush()
+	next.pass(40*time.Second, "S1", 70)
+	if got := next.folded(a.ID); got.N(alert.Gateway) < afterGoingBack+2 || got.Phase == alert.Active {
+		t.Errorf("its last event is number %d, and it is %s: its end was told under an old number", got.N(alert.Gateway), got.Phase)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"wardline/agent"
@@ -74,7 +75,9 @@ func crashAt(point string) func(w *world, gw int) func(w *world) bool {
 			if !ok {
 				return false
 			}
-			w.checkKept(g, copied, before)
+			if !w.cost[gw].frames { // else the disk may be an older one
+				w.checkKept(g, copied, before)
+			}
 			time.Sleep(down)
 			g.revive(copied)
 			return true
@@ -85,14 +88,17 @@ func crashAt(point string) func(w *world, gw int) func(w *world) bool {
 // crashWhen crashes a node at a point, but for the first few times.
 func (n *node) crashWhen(point string, skip int) (copied string, ok bool) {
 	happened := make(chan string, 1)
+	var passed atomic.Int64
 	n.set(func(at string) error {
 		if at != point {
 			return nil
 		}
-		if skip--; skip >= 0 {
+		switch k := int(passed.Add(1)); {
+		case k <= skip:
 			return nil
+		case k == skip+1: // several of a process come by at a time, and it dies once
+			happened <- n.crash()
 		}
-		happened <- n.crash()
 		return errDead
 	})
 	select {
@@ -323,6 +329,7 @@ func cloudWentBack(w *world, _ int) func(w *world) bool {
 // plan chooses faults: one at a time a node, and each with the time that it needs.
 func (w *world) plan() (list []*simFault, cost map[int]costs) {
 	cost = map[int]costs{}
+	w.cost = cost
 	free := map[int]time.Duration{}
 	for gw := -1; gw < simGateways; gw++ {
 		free[gw] = time.Duration(8+w.rng.IntN(6)) * time.Second

@@ -107,7 +107,8 @@ func simulate(t *testing.T, from string, seed uint64) (fired []string) {
 	stuck := time.AfterFunc(simStuck, func() {
 		stacks := make([]byte, 4<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		panic(fmt.Sprintf("seed %d is stuck:\n%s\n\n%s", seed, w.story(), stacks))
+		fmt.Fprintf(os.Stderr, "seed %d is stuck:\n%s\n\n%s\n", seed, w.story(), stacks)
+		panic("a simulation is stuck")
 	})
 	defer stuck.Stop()
 	stop := make(chan struct{})

@@ -41,6 +41,7 @@ type world struct {
 	rng  *rand.Rand
 	dir  string
 	net  *fabric
+	cost map[int]costs
 	days int // by which every clock is ahead of the bubble's
 
 	cloud    *node

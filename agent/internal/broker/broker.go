@@ -48,8 +48,8 @@ type Config struct {
 	MaxPayload int
 
 	On    func(network, address string) (net.Listener, error) // nil = net.Listen
-	Ready func(address string) // called once when it listens; nil = nobody asks
-	Log   *slog.Logger         // nil = slog.Default()
+	Ready func(address string)                                // called once when it listens; nil = nobody asks
+	Log   *slog.Logger                                        // nil = slog.Default()
 }
 
 // User is who may connect, and on which topics.

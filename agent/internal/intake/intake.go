@@ -37,8 +37,8 @@ import (
 // Config says where the broker is and what is wanted of it.
 type Config struct {
 	Dial     func(ctx context.Context, network, address string) (net.Conn, error) // nil = TCP
-	URL      string // tcp://host:port or tls://host:port
-	ClientID string // fixed, and no other client's; the broker keeps the session under it
+	URL      string                                                               // tcp://host:port or tls://host:port
+	ClientID string                                                               // fixed, and no other client's; the broker keeps the session under it
 	Username string
 	Password string
 	TLS      *tls.Config // for tls://; nil = the system's roots

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -188,5 +189,27 @@ func TestClocksThatNoRecordWasStampedByDoNotPileUp(t *testing.T) {
 	var n int
 	if err := box.db.Read.QueryRow(`SELECT count(*) FROM clock`).Scan(&n); err != nil || n != 2 {
 		t.Errorf("%d clocks are left, %v; want the record's and the newest", n, err)
+	}
+}
+
+func TestACommitWhoseAnswerWasLostIsKeptOnce(t *testing.T) {
+	lost := true
+	box := openT(t, t.TempDir(), Options{Kept: func() error {
+		if lost {
+			return errors.New("nobody heard it")
+		}
+		return nil
+	}})
+	c := Commit{Boot: 1, Mono: 1, Wall: t0, Synchronised: true, Frames: frames(2), Records: records(link.Vitals, 0, 3, 20)}
+	if _, err := box.Append(c); err == nil {
+		t.Fatal("the answer was not lost")
+	}
+	lost = false
+	if at, err := box.Append(c); err != nil || at != 1 {
+		t.Errorf("again: %d, %v", at, err)
+	}
+	appendT(t, box, Commit{Boot: 1, Mono: 2, Wall: t0 + 1, Synchronised: true, Records: records(link.Vitals, 3, 1, 20)})
+	if got, lost := taken(t, box, link.Vitals); got != 4 || lost != 0 {
+		t.Errorf("%d records are there and %d missing, want 4", got, lost)
 	}
 }

@@ -104,6 +104,9 @@ func (o *Outbox) append(c *Commit) (Position, error) {
 		}
 		return o.insert(tx, &next, c)
 	})
+	if err == nil && o.opt.Kept != nil {
+		err = o.opt.Kept()
+	}
 	if err != nil {
 		o.doubt = &doubt{at: at, boot: c.Boot, mono: c.Mono, frames: len(c.Frames), records: len(c.Records)}
 		return 0, err

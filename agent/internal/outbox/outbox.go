@@ -75,6 +75,9 @@ type Options struct {
 	OwnKey bool
 	// MaxRecordAge is how long vitals and waves wait for the cloud; 0 means 30 days.
 	MaxRecordAge time.Duration
+	// Kept is called after each commit that is kept; its error stands for an answer
+	// that was lost. nil in every gateway.
+	Kept func() error
 	// Free tells the free bytes of the file system; nil asks the kernel.
 	Free func() (int64, error)
 }

@@ -11,6 +11,9 @@ import (
 // stamped before the time was known, and puts out an update of each whose onset
 // was wrong.
 func (w *Ward) Correct(now Instant, fix func(int64) int64, out *Output) {
+	if w.replaying {
+		w.resume(now, out)
+	}
 	for _, id := range slices.Sorted(maps.Keys(w.alerts)) {
 		a := w.alerts[id]
 		x := a.Condition.Corrected(fix)
