@@ -14,7 +14,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X wardline/agent.Version=$(VERSION) -X wardline/cloud.Version=$(VERSION)
 STEP = @printf '\n== %s\n'
 
-.PHONY: build demo quick test bench torture setup lint fmt generate generated page race system clean
+.PHONY: build demo quick test bench torture setup lint fmt generate generated page race simulate mutants torture system clean
 
 ## build: both programs, static, into bin/
 build:
@@ -31,12 +31,22 @@ quick:
 	if [ -d cloud/dashboard/node_modules ]; then cd cloud/dashboard && npm run --silent test; fi
 
 ## test: everything, from a clean clone, as CI runs it
-test: setup lint generated page race system
+test: setup lint generated page race simulate system
 
 ## bench: the table of figures beside their floors, kept in bin/bench.txt
 bench:
 	mkdir -p bin
 	go test -tags bench -run '^TestBench' -count=1 -v -timeout 30m ./deploy/e2e/ | tee bin/bench.txt
+
+## simulate: SEEDS runs of the whole system in fake time with faults; a seed that fails says how to replay it
+SEEDS ?= 200
+simulate:
+	$(STEP) 'simulation'
+	go test -run '^TestSimulation$$' -count=1 -timeout 60m ./deploy/e2e/ -sim.seeds=$(SEEDS)
+
+## mutants: faults of one line each, which the tests must find
+mutants:
+	deploy/mutants.sh
 
 ## torture: CYCLES faults on real processes, held against a ledger; kept in bin/torture.txt
 CYCLES ?= 1000

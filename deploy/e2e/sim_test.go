@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	simSeeds = flag.Int("sim.seeds", 0, "how many seeds are simulated; 0 = 20, and 4 with -short")
+	simSeeds = flag.Int("sim.seeds", 0, "how many seeds are simulated; 0 = 6, and 3 with -short")
 	simSeed  = flag.Uint64("sim.seed", 0, "the one seed that is simulated, with its story; 0 = many")
 )
 
@@ -38,9 +38,9 @@ func TestSimulation(t *testing.T) {
 	case *simSeed != 0:
 		first, n = *simSeed, 1
 	case n == 0 && testing.Short():
-		n = 4
+		n = 3
 	case n == 0:
-		n = 20
+		n = 6
 	}
 	var mu sync.Mutex
 	fired := map[string]int{}
