@@ -31,6 +31,7 @@ needs_package() { # package, and the command or file by which it is known
 }
 needs_package mosquitto mosquitto
 needs_package mosquitto-clients mosquitto_pub
+needs_package strace strace
 needs_package protobuf-compiler protoc
 needs_package chromium chromium
 needs_package fonts-liberation /usr/share/fonts/truetype/liberation

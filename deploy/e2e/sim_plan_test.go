@@ -70,13 +70,12 @@ func crashAt(point string) func(w *world, gw int) func(w *world) bool {
 		skip := w.rng.IntN(3)
 		return func(w *world) bool {
 			g := w.gateways[gw]
-			before := g.relay.acked()
 			copied, ok := g.crashWhen(point, skip)
 			if !ok {
 				return false
 			}
 			if !w.cost[gw].frames { // else the disk may be an older one
-				w.checkKept(g, copied, before)
+				w.checkKept(g, copied, g.acked)
 			}
 			time.Sleep(down)
 			g.revive(copied)

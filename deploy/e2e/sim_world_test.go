@@ -58,6 +58,7 @@ type node struct {
 	lives int
 	run   func(ctx context.Context, n *node) error
 	ready chan struct{}
+	dying func() // is called at the instant of a crash; nil = nothing
 
 	mu    sync.Mutex // guards what follows
 	stop  context.CancelFunc
@@ -74,6 +75,8 @@ type gatewayNode struct {
 	ward   string
 	broker string // address
 	relay  *simRelay
+
+	acked map[string]map[int]bool // as the relay knew at the last crash
 
 	offset     int64 // by which its wall clock is wrong, µs; under node.mu
 	wasStepped bool  // the same
@@ -136,6 +139,9 @@ var errDead = errors.New("this life is over")
 // is, and nothing that the old life still does reaches anybody. The next life
 // begins by revive, on the copy.
 func (n *node) crash() (copied string) {
+	if n.dying != nil {
+		n.dying()
+	}
 	copied = filepath.Join(n.w.dir, fmt.Sprintf("%s-%d", n.name, n.lives+1))
 	copyFolder(n.w.t, n.data, copied)
 	for _, cable := range n.cables() {
@@ -317,6 +323,7 @@ func newWorld(t *testing.T, from string, seed uint64) *world {
 		g := &gatewayNode{id: fmt.Sprintf("gw-%d", i), ward: fmt.Sprintf("w%d", i), broker: fmt.Sprintf("127.0.0.1:1%d", i), synced: w.rng.IntN(2) == 0}
 		g.node = &node{w: w, name: g.id, data: filepath.Join(w.dir, g.id+"-1")}
 		g.run = func(ctx context.Context, n *node) error { return agent.Run(ctx, g.config(n)) }
+		g.dying = func() { g.acked = g.relay.acked() }
 		copyFolder(t, filepath.Join(from, g.id), g.data)
 		dial := w.net.dial("relay " + g.id)
 		g.relay = &simRelay{id: fmt.Sprintf("r%d", i), now: w.now, dial: func() (net.Conn, error) { return dial(context.Background(), "tcp", g.broker) }}

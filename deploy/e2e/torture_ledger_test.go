@@ -171,14 +171,11 @@ func (y *tally) fold(nurse *client, folded map[string]bool) {
 	}
 }
 
-// farOff is less than a gateway passes over when its disk went back, and more than
-// there are events of an alert in a run.
-const farOff = 10_000
-
 // whole says whether the events make an episode: the gateway's numbers without a
 // hole, first that it was raised, at most once that it ended, and at most one end
 // by the board, for what a gateway lost. A gateway whose disk went back to when
-// the alert was open begins so anew, with far higher numbers. The cloud's own alerts
+// the alert was open begins so anew, under a number beyond what it may have said
+// before. The cloud's own alerts
 // are the board's.
 func (y *tally) whole(a cloudAlert, events []cloudEvent) bool {
 	var own []cloudEvent
@@ -197,14 +194,14 @@ func (y *tally) whole(a cloudAlert, events []cloudEvent) bool {
 	whole := byBoard <= 1 && len(own) > 0
 	last := uint32(0)
 	for i, e := range own {
-		begins := i == 0 || e.N > last+farOff
+		begins := e.Type == "raised"
 		if begins {
 			ended = 0
 		}
 		if e.Type == "ended" {
 			ended++
 		}
-		whole = whole && ended <= 1 && begins == (e.Type == "raised") && (e.N == last+1 || i > 0 && begins)
+		whole = whole && ended <= 1 && (e.N == last+1 && begins == (i == 0) || i > 0 && begins && e.N > last+1)
 		last = e.N
 	}
 	if !whole {

@@ -245,6 +245,7 @@ func (g *gateway) drained(within time.Duration) {
 
 // What wardline-agent status --json says, as far as these tests read it.
 type agentStatus struct {
+	Outbox         struct{ Commits uint64 }
 	Broker, Uplink struct{ State, Peer, Error string }
 	Lanes          []struct {
 		Lane          string
