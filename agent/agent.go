@@ -270,7 +270,7 @@ func (a *agent) intake() (*intake.Intake, error) {
 	var ready sync.Once
 	c := intake.Config{
 		URL: a.brokerURL(), Dial: a.cfg.DialBroker, ClientID: a.client, Username: m.Username, Password: a.brokerPassword,
-		Wards: wardIDs(a.cfg.Wards), TopicsFile: filepath.Join(a.cfg.Data, "topics"),
+		Wards: wardIDs(a.cfg.Wards), TopicsFile: filepath.Join(a.cfg.Data, "topics"), Kept: a.disk.Stats().Newest, Volatile: m.URL == "",
 		Log: a.cfg.Log, Now: func() int64 { return a.cfg.Clock().Wall },
 		WillTopic: local.AgentTopic(a.cfg.Wards[0].ID), WillPayload: local.Will(a.gateway), // a connection has one: other wards see the heartbeat stop
 		Connected: func(yes bool) {

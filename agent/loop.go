@@ -63,6 +63,7 @@ type loop struct {
 	retell    atomic.Pointer[retelling]         // the link's wish
 	salvaged  *outbox.Salvage                   // as it was last told of
 	torn      int64
+	gap       intake.Gap // the last one that was told of
 
 	corrected   bool // what was stamped before the machine's clock was set
 	floorFailed error

@@ -93,6 +93,34 @@ func (l *loop) newer(now ward.Instant, m *intake.Message) {
 	}
 }
 
+// forgotFor is how long it is true that the broker forgot the session: an alert of
+// it stays until somebody has resolved it.
+const forgotFor = time.Minute
+
+// learnOfBroker notices that the broker has forgotten what it had taken. The
+// intake remembers it until the alert is on the disk.
+func (l *loop) learnOfBroker(now ward.Instant) {
+	gap, ok := l.in.Gap()
+	if !ok || gap == l.gap {
+		return
+	}
+	l.gap = gap
+	l.facts.happened("broker_forgot", gapText(gap), now.Mono+forgotFor.Microseconds())
+	l.takeFacts(now)
+	u := l.unit(now)
+	u.done = append(u.done, func() { l.in.Told(gap) })
+}
+
+// gapText says from when to when messages may be missing.
+func gapText(g intake.Gap) string {
+	at := func(us int64) string { return time.UnixMicro(us).UTC().Format(time.DateTime) }
+	from := "nobody knows when"
+	if g.From != 0 {
+		from = at(g.From)
+	}
+	return fmt.Sprintf("from %s to %s UTC", from, at(g.To))
+}
+
 // certificateWarning is how long before its end a certificate is spoken of.
 const certificateWarning = 14 * 24 * time.Hour
 
@@ -112,6 +140,7 @@ func (l *loop) learn(now ward.Instant) {
 	lost, why := l.link.lost()
 	l.facts.set("link_lost", lost, why)
 	l.learnOfDisk(now, l.disk.Stats())
+	l.learnOfBroker(now)
 	l.learnOfTime(now)
 	if r := l.retell.Swap(nil); r != nil {
 		l.tellAgain(now, nil, r.skip)

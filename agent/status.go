@@ -63,7 +63,7 @@ func (l *loop) report(s *control.Status, now ward.Instant) {
 }
 
 func sensorStatus(x ward.SensorStatus, alerts []alert.Alert) control.Sensor {
-	out := control.Sensor{Sensor: x.Sensor, Ward: x.Ward, Bed: x.Bed, Last: x.Heard, State: "live"}
+	out := control.Sensor{Sensor: x.Sensor, Ward: x.Ward, Bed: x.Bed, Last: x.Heard, State: "live", Missing: x.Missing}
 	switch {
 	case x.Heard == 0:
 		out.State = "unseen"
@@ -101,6 +101,11 @@ func (a *agent) brokerStatus(s *control.Status) {
 	}
 	if len(b.Refused) > 0 {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("the broker does not let the agent read %v: see its access list", b.Refused))
+	}
+	s.Broker.Forgotten = b.Forgotten
+	if b.Gap.To != 0 {
+		s.Broker.MissingFrom, s.Broker.MissingTo = b.Gap.From, b.Gap.To
+		s.Trouble = append(s.Trouble, "the broker forgot what it had taken, so messages may be missing "+gapText(b.Gap)+": see its persistence")
 	}
 	if b.Overflowed > 0 {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("%d messages overflowed the queue and were asked for again", b.Overflowed))

@@ -140,6 +140,7 @@ const (
 	CertificateExpired
 	OutboxFull
 	CloudBehind
+	BrokerForgot
 	inputs
 
 	maxInputs = 64
@@ -195,6 +196,7 @@ var meanings = func() (m [inputs]meaning) {
 	m[CertificateExpired] = meaning{"certificate_expired", truth, "", gateway}
 	m[OutboxFull] = meaning{"outbox_full", truth, "", gateway}
 	m[CloudBehind] = meaning{"cloud_behind", truth, "", gateway}
+	m[BrokerForgot] = meaning{"broker_forgot", truth, "", gateway}
 	return m
 }()
 

@@ -175,6 +175,11 @@ func printSensors(w io.Writer, s control.Status) {
 		}
 		fmt.Fprintf(w, "\t%s%s\tbed %s, ward %s, sensor %s\n", x.State, since, x.Bed, x.Ward, x.Sensor)
 	}
+	for _, x := range s.Sensors {
+		if x.Missing > 0 {
+			fmt.Fprintf(w, "\t%s never came\tbed %s, ward %s, sensor %s\n", count(int(x.Missing), "frame"), x.Bed, x.Ward, x.Sensor)
+		}
+	}
 	for _, r := range s.Relays {
 		if !r.Online {
 			fmt.Fprintf(w, "relay\t%s offline\tsince %s\n", r.Relay, time.UnixMicro(r.Since).Format("15:04:05"))

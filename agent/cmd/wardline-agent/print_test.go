@@ -57,3 +57,16 @@ func TestTheStatusSaysHowMuchIsWrittenToFlash(t *testing.T) {
 		}
 	}
 }
+
+func TestTheStatusSaysOfWhichSensorFramesNeverCame(t *testing.T) {
+	s := control.Status{Broker: control.Link{State: "connected"}, Sensors: []control.Sensor{
+		{Sensor: "S1", Ward: "7w", Bed: "1", State: "live", Missing: 12}, {Sensor: "S2", Ward: "7w", Bed: "2", State: "live"},
+	}}
+	var b strings.Builder
+	if err := printStatus(&b, s); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); !strings.Contains(got, "12 frames never came  bed 1, ward 7w, sensor S1") || strings.Count(got, "never came") != 1 {
+		t.Errorf("the status is\n%s", got)
+	}
+}

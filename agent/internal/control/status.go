@@ -37,6 +37,13 @@ type Link struct {
 	Peer  string `json:"peer"`            // whom it speaks to
 	Since int64  `json:"since"`           // of this state
 	Error string `json:"error,omitempty"` // the last one
+
+	// Of the broker, since the start: how often it had forgotten the session with
+	// what it had taken for the agent, and from when (0 = not known) to when messages
+	// may be missing for that, the last time.
+	Forgotten   uint64 `json:"forgotten,omitempty"`
+	MissingFrom int64  `json:"missing_from,omitempty"`
+	MissingTo   int64  `json:"missing_to,omitempty"`
 }
 
 // Certificate is how long the gateway's certificate lasts.
@@ -94,6 +101,9 @@ type Sensor struct {
 	State  string `json:"state"` // live, silent, lead off, unseen; unknown without a broker
 	Since  int64  `json:"since"` // of this state
 	Last   int64  `json:"last"`  // when it was last heard
+	// Missing counts the frames that its numbers say were sent and that never came;
+	// one that comes late is taken off again. Kept over restarts.
+	Missing uint64 `json:"missing,omitempty"`
 }
 
 // Relay is a relay that has said something of itself.

@@ -52,8 +52,16 @@ type Config struct {
 	WillPayload []byte
 
 	// TopicsFile remembers what was subscribed, so that what is no longer wanted
-	// is unsubscribed from the session that the broker keeps; "" = not remembered.
+	// is unsubscribed from the session that the broker keeps, and so that a session
+	// which the broker has forgotten is missed; "" = not remembered.
 	TopicsFile string
+	// Kept is when the last message of an earlier life was received that is kept,
+	// µs UTC; 0 = not known. What comes after it may be missing when the broker has
+	// forgotten the session.
+	Kept int64
+	// Volatile is a broker that confirms to a relay only what was acknowledged to
+	// it: a session that it forgets loses nothing.
+	Volatile bool
 
 	// Queue is how many messages may wait; 0 means 8,192. It must exceed the
 	// broker's in-flight window (mosquitto: max_inflight_messages).
@@ -61,8 +69,9 @@ type Config struct {
 	// Quiet is how long a connection may bring nothing before its subscriptions
 	// are made again, which proves the way there and back; 0 means 60 s.
 	Quiet time.Duration
-	// KeepAlive of the connection; 0 means 10 s. A dead broker is noticed within
-	// twice that.
+	// KeepAlive of the connection; 0 means 10 s. A broker that falls silent
+	// is found out within two and a half times that, one that never answers a
+	// connection within 20 s.
 	KeepAlive time.Duration
 
 	Connected func(bool)   // is told of each change, in order; nil = nobody
@@ -103,12 +112,14 @@ type Status struct {
 
 	Refused []string // topic filters that the broker did not grant
 
-	Received   int64 // messages
-	Waiting    int   // in the queue
-	Overflowed int64 // dropped unacknowledged because the queue was full; the broker gives them again
-	Lost       int64 // the same, of QoS 0: the broker does not
-	Sessions   int64 // connections made
-	Requieted  int64 // times that nothing came for Quiet and everything was subscribed again
+	Received   int64  // messages
+	Waiting    int    // in the queue
+	Overflowed int64  // dropped unacknowledged because the queue was full; the broker gives them again
+	Lost       int64  // the same, of QoS 0: the broker does not
+	Sessions   int64  // connections made
+	Forgotten  uint64 // sessions that the broker had kept and did not know any more
+	Gap        Gap    // the newest one's: from when to when messages may be missing
+	Requieted  int64  // times that nothing came for Quiet and everything was subscribed again
 }
 
 // Intake is one gateway's way in from its broker, and out to the ward.
@@ -116,6 +127,7 @@ type Intake struct {
 	c       Config
 	decoder *Decoder
 	filters []string
+	gaps    *gaps
 
 	queue chan *Message
 	ready chan struct{} // holds one when the queue has something that was not seen
@@ -141,7 +153,7 @@ func New(c Config) (*Intake, error) {
 		return nil, err
 	}
 	return &Intake{
-		c: c, decoder: d, filters: d.filters(),
+		c: c, decoder: d, filters: d.filters(), gaps: newGaps(c),
 		queue: make(chan *Message, c.Queue), ready: make(chan struct{}, 1), again: make(chan struct{}, 1),
 		out: make(chan publication, maxPublications),
 	}, nil
@@ -265,6 +277,9 @@ func (in *Intake) Status() Status {
 	s := in.status
 	s.Refused = slices.Clone(s.Refused)
 	s.Waiting = len(in.queue)
+	in.gaps.mu.Lock()
+	defer in.gaps.mu.Unlock()
+	s.Forgotten, s.Gap = in.gaps.count, in.gaps.last
 	return s
 }
 

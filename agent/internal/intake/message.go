@@ -45,6 +45,7 @@ type Message struct {
 	Payload  []byte
 	Received int64 // µs UTC by the gateway's clock
 	Retained bool  // the broker had kept it: it was not said just now
+	Again    bool  // the broker, or who sent it, is not sure whether it was given before
 
 	// What Decode makes of it. Strings may share the topic's memory.
 	Class     Class

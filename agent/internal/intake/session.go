@@ -128,6 +128,7 @@ func (in *Intake) session(ctx context.Context, u *url.URL) (up bool, err error) 
 		token.Wait() // neither dialing nor greeting goes on after this
 		return false, fmt.Errorf("connect to the broker: %w", err)
 	}
+	in.greeted(token.(*mqtt.ConnectToken).SessionPresent())
 	if err := s.subscribe(ctx); err != nil {
 		s.end(0)
 		return false, err
@@ -203,7 +204,12 @@ func (s *session) message(_ mqtt.Client, p mqtt.Message) {
 	if size > frame.MaxWire { // refused in any case: enough stays to say so
 		payload = bytes.Clone(payload[:frame.MaxWire+1])
 	}
-	s.in.put(&Message{Topic: p.Topic(), Payload: payload, size: size, Received: s.in.c.Now(), Retained: p.Retained(), ack: p.Ack}, p.Qos(), s.over)
+	m := &Message{Topic: p.Topic(), Payload: payload, size: size, Received: s.in.c.Now(), Retained: p.Retained(), Again: p.Duplicate()}
+	m.ack = func() {
+		s.in.gaps.kept(m)
+		p.Ack()
+	}
+	s.in.put(m, p.Qos(), s.over)
 }
 
 // subscribe asks for all topics and lets go of those that the broker still has
@@ -227,23 +233,13 @@ func (s *session) subscribe(ctx context.Context) error {
 	if len(refused) == len(want) {
 		return errors.New("subscribe: the broker grants none of the topics: does this client's ACL allow it to read them?")
 	}
-	old, err := readTopics(s.in.c.TopicsFile)
-	if err != nil {
-		s.in.c.Log.Warn("cannot tell which topics were subscribed before", "error", err)
-	}
-	var drop []string
-	for _, f := range old {
-		if _, ok := want[f]; !ok {
-			drop = append(drop, f)
-		}
-	}
-	if len(drop) > 0 {
+	if drop := s.in.gaps.dropped(want); len(drop) > 0 {
 		if err := await(ctx, s.client.Unsubscribe(drop...), answerTimeout); err != nil {
 			return fmt.Errorf("unsubscribe %s: %w", strings.Join(drop, ", "), err)
 		}
 	}
-	if err := writeTopics(s.in.c.TopicsFile, s.in.filters); err != nil {
-		s.in.c.Log.Warn("cannot write down which topics are subscribed", "error", err)
+	if err := s.in.gaps.subscribed(s.in.c.URL, s.in.filters, s.in.c.Now()); err != nil {
+		s.in.c.Log.Warn("cannot remember the session with the broker", "error", err)
 	}
 	return nil
 }
@@ -264,10 +260,14 @@ func (s *session) live(ctx context.Context) error {
 		case <-quiet.C:
 		}
 		if now := s.in.received(); now == heard {
+			asked := s.in.c.Now()
 			if err := s.subscribe(ctx); err != nil {
 				return fmt.Errorf("nothing came for %s: %w", s.in.c.Quiet, err)
 			}
 			s.in.requieted()
+			if s.in.received() == heard {
+				s.in.gaps.whole(asked)
+			}
 		}
 		heard = s.in.received()
 		quiet.Reset(s.in.c.Quiet)
@@ -321,6 +321,14 @@ func (s *session) publish(broken <-chan struct{}) {
 		default:
 			return
 		}
+	}
+}
+
+// greeted takes what the broker says of the session when a connection is made.
+func (in *Intake) greeted(present bool) {
+	if in.gaps.greeted(in.c.URL, present, in.c.Volatile) {
+		in.c.Log.Error("the broker has forgotten the session with what it held for the agent: messages that it had confirmed to relays may be missing",
+			"url", in.c.URL, "since", time.UnixMicro(in.Status().Gap.From).UTC())
 	}
 }
 

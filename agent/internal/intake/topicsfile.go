@@ -9,31 +9,38 @@ import (
 	"path/filepath"
 )
 
-// readTopics reads the filters that were subscribed last; none when there is no file.
-func readTopics(path string) ([]string, error) {
+// memory is what is known of the session with the broker across restarts. Who
+// changes broker has no session there yet, and has lost nothing with it.
+type memory struct {
+	Broker string   `json:"broker"` // its URL
+	Topics []string `json:"topics"` // the filters that were subscribed last
+	Gap    *Gap     `json:"gap,omitempty"`
+}
+
+// readMemory reads what was written last; nothing when there is no file.
+func readMemory(path string) (m memory, err error) {
 	if path == "" {
-		return nil, nil
+		return m, nil
 	}
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return m, nil
 	}
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	var filters []string
-	if err := json.Unmarshal(b, &filters); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
+	if err := json.Unmarshal(b, &m); err != nil {
+		return memory{}, fmt.Errorf("%s: %w", filepath.Base(path), err)
 	}
-	return filters, nil
+	return m, nil
 }
 
-// writeTopics replaces the file as a whole.
-func writeTopics(path string, filters []string) error {
+// write replaces the file as a whole.
+func (m *memory) write(path string) error {
 	if path == "" {
 		return nil
 	}
-	b, err := json.Marshal(filters)
+	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}

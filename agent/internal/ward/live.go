@@ -82,7 +82,7 @@ func (w *Ward) Status() []SensorStatus {
 		if b.sensor == "" {
 			continue
 		}
-		x := SensorStatus{Ward: b.ward, Bed: b.bed, Sensor: b.sensor, Heard: w.clock.wall(b.Heard), SilentSince: w.silentSince(b)}
+		x := SensorStatus{Ward: b.ward, Bed: b.bed, Sensor: b.sensor, Heard: w.clock.wall(b.Heard), SilentSince: w.silentSince(b), Missing: b.repeats.missing}
 		if b.via != nil {
 			x.Relay = b.via.id
 		}

@@ -24,22 +24,36 @@ type repeats struct {
 	boots  []*seen  // newest last
 	hashes []uint64 // at most hashesKept; then a ring that goes on at next
 	next   int
+
+	missing uint64 // frames that the seqs say were sent and that never came
 }
 
-// seen is the window of one start of a sensor: a ring of bits by seq.
+// seen is the window of one start of a sensor: a ring of bits by seq. What is
+// missing is counted from first on: nobody knows whether what was sent before the
+// gateway first heard the sensor is missing. A jump by more than the window is
+// somebody's mistake or a very long silence, which has its own alert: counting
+// begins anew behind it.
 type seen struct {
-	boot, high uint32
-	bits       [seqWindow / 64]uint64
+	boot, high, first uint32
+	bits              [seqWindow / 64]uint64
 }
 
 // sequenced reports whether (boot, seq) was taken before, and takes it.
 func (r *repeats) sequenced(boot, seq uint32) bool {
+	known := uint32(0)
 	for i := len(r.boots) - 1; i >= 0; i-- {
 		if r.boots[i].boot == boot {
-			return r.boots[i].take(seq)
+			repeat, holes := r.boots[i].take(seq)
+			r.missing = uint64(max(0, int64(r.missing)+holes))
+			return repeat
 		}
+		known = max(known, r.boots[i].boot)
 	}
-	s := &seen{boot: boot, high: seq}
+	s := &seen{boot: boot, high: seq, first: seq}
+	if known != 0 && boot > known && seq < seqWindow { // a start that could be heard from its first frame on
+		s.first = 1
+		r.missing += uint64(seq - min(1, seq))
+	}
 	s.set(seq)
 	if len(r.boots) == bootsKept {
 		r.boots = slices.Delete(r.boots, 0, 1)
@@ -58,26 +72,32 @@ func (s *seen) set(seq uint32) {
 	*word |= bit
 }
 
-func (s *seen) take(seq uint32) bool {
+// take reports whether seq was taken before, and takes it. holes is by how much
+// more is missing now, or less.
+func (s *seen) take(seq uint32) (repeat bool, holes int64) {
 	switch {
 	case seq > s.high && seq-s.high >= seqWindow:
 		clear(s.bits[:])
-		s.high = seq
+		s.high, s.first = seq, seq
 	case seq > s.high:
 		for x := s.high + 1; x != seq; x++ {
 			word, bit := s.bit(x)
 			*word &^= bit
 		}
+		holes = int64(seq - s.high - 1)
 		s.high = seq
 	case s.high-seq >= seqWindow:
-		return false
+		return false, 0
 	default:
 		if word, bit := s.bit(seq); *word&bit != 0 {
-			return true
+			return true, 0
+		}
+		if seq >= s.first {
+			holes = -1
 		}
 	}
 	s.set(seq)
-	return false
+	return false, holes
 }
 
 // hashed reports whether a message without a seq was taken before, and takes it.
@@ -99,19 +119,20 @@ func (r *repeats) hashed(h uint64) bool {
 
 // savedRepeats is the checkpoint's form: runs of seqs that were seen.
 type savedRepeats struct {
-	Boots  []savedSeen `json:",omitempty"`
-	Hashes []uint64    `json:",omitempty"` // oldest first
+	Boots   []savedSeen `json:",omitempty"`
+	Hashes  []uint64    `json:",omitempty"` // oldest first
+	Missing uint64      `json:",omitempty"` // frames, ever
 }
 
 type savedSeen struct {
-	Boot, High uint32
-	Runs       []uint32 // first seq and length, in turn
+	Boot, High, First uint32
+	Runs              []uint32 // first seq and length, in turn
 }
 
 // save keeps at most so many of the newest hashes.
 func (r *repeats) save(hashes int) (out savedRepeats) {
 	for _, s := range r.boots {
-		x := savedSeen{Boot: s.boot, High: s.high}
+		x := savedSeen{Boot: s.boot, High: s.high, First: s.first}
 		first := uint32(0)
 		if s.high >= seqWindow {
 			first = s.high - seqWindow + 1
@@ -133,12 +154,14 @@ func (r *repeats) save(hashes int) (out savedRepeats) {
 	for i := max(0, len(r.hashes)-hashes); i < len(r.hashes); i++ {
 		out.Hashes = append(out.Hashes, r.hashes[(r.next+i)%len(r.hashes)])
 	}
+	out.Missing = r.missing
 	return out
 }
 
 func (r *repeats) load(in savedRepeats) {
+	r.missing = in.Missing
 	for _, x := range in.Boots {
-		s := &seen{boot: x.Boot, high: x.High}
+		s := &seen{boot: x.Boot, high: x.High, first: x.First}
 		for i := 0; i+1 < len(x.Runs); i += 2 {
 			for n := range min(x.Runs[i+1], seqWindow) {
 				s.set(x.Runs[i] + n)

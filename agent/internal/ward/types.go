@@ -139,8 +139,9 @@ type BedLive struct {
 // SensorStatus is what a technician sees of a sensor.
 type SensorStatus struct {
 	Ward, Bed, Sensor, Relay string
-	Heard                    int64 // when the gateway last took something from it, µs UTC; 0 for never
-	SilentSince              int64 // µs UTC; 0 while it is heard
+	Heard                    int64  // when the gateway last took something from it, µs UTC; 0 for never
+	SilentSince              int64  // µs UTC; 0 while it is heard
+	Missing                  uint64 // frames that its seqs say were sent and that never came
 	NotEvaluable             []NotEvaluable
 }
 
