@@ -24,6 +24,8 @@ type unit struct {
 	events []alert.Event
 	urgent bool
 	closed bool // it was given to the disk once: it must not change
+
+	renewed bool // it is a fresh outbox's first commit, and was not tried yet
 }
 
 func (u *unit) event(e alert.Event) {
@@ -86,7 +88,7 @@ func (l *loop) due(now int64) bool {
 func (l *loop) fullAt() int { return max(1, min(batchMax, l.cfg.MQTT.Inflight*3/4)) }
 
 func (l *loop) untilFlush() time.Duration {
-	if len(l.units) == 0 {
+	if len(l.units) == 0 || l.answer != nil {
 		return time.Hour
 	}
 	at := max(l.units[0].began+linger.Microseconds(), l.retryAt)
@@ -95,31 +97,82 @@ func (l *loop) untilFlush() time.Duration {
 
 // flush commits what is due, oldest first. A commit that fails stays, with all
 // that came after it, and is tried again as it was; the ward is shown what they
-// hold all the same, marked not yet durable.
+// hold all the same, marked not yet durable. So it is while a commit takes long:
+// the loop goes on, and hears of its end later.
 func (l *loop) flush() {
-	now := l.cfg.Clock()
-	for l.due(now.Mono) {
-		u := l.units[0]
-		if !u.closed {
-			l.close(u)
-		}
-		err := l.keep(u)
-		if errors.Is(err, outbox.ErrDamaged) {
-			if err = l.renew(now); err == nil {
-				u = l.units[0]
-				err = l.keep(u)
-			}
-		}
-		if err != nil {
-			l.failed(now, err)
-			break
-		}
-		l.units = l.units[1:]
-		l.settled(u, now)
+	select {
+	case err := <-l.answer:
+		l.answered(err)
+	default:
+	}
+	for l.answer == nil && l.due(l.cfg.Clock().Mono) {
+		l.commit(l.units[0])
 	}
 	if len(l.untold) > 0 {
-		l.show(l.untold, now)
+		l.show(l.untold, l.cfg.Clock())
 		clear(l.untold)
+	}
+}
+
+// commit gives a unit to the disk and waits for the answer, but not for longer
+// than slowCommit.
+func (l *loop) commit(u *unit) {
+	if !u.closed {
+		l.close(u)
+	}
+	if u.empty() {
+		l.answered(nil)
+		return
+	}
+	answer, keep := make(chan error, 1), l.append
+	l.answer, l.asked = answer, l.cfg.Clock().Mono
+	go func() { // ends with the disk's answer; run waits for it
+		_, err := keep(u.commit)
+		answer <- err
+	}()
+	slow := time.NewTimer(slowCommit)
+	defer slow.Stop()
+	select {
+	case err := <-answer:
+		l.answered(err)
+	case <-slow.C:
+		l.tellAll()
+	}
+}
+
+// answered takes the disk's answer about the oldest unit.
+func (l *loop) answered(err error) {
+	l.answer = nil
+	now, u := l.cfg.Clock(), l.units[0]
+	if errors.Is(err, outbox.ErrDamaged) && !u.renewed {
+		if err = l.renew(now); err == nil {
+			return // the fresh outbox's first commit is due
+		}
+	}
+	if u.renewed = false; err != nil {
+		l.failed(now, err)
+		return
+	}
+	l.units = l.units[1:]
+	l.settled(u, now)
+}
+
+// tellAll has every bed shown of which something waits for the disk.
+func (l *loop) tellAll() {
+	for _, u := range l.units {
+		maps.Copy(l.untold, u.beds)
+	}
+}
+
+// stallTold is how long a commit may take before the disk is said to fail.
+const stallTold = 5 * time.Second
+
+// stalled notices that the disk does not answer.
+func (l *loop) stalled(now ward.Instant) {
+	if took := now.Mono - l.asked; l.answer != nil && took >= stallTold.Microseconds() && !l.stall {
+		l.stall = true
+		l.log.Error("a commit takes long", "seconds", took/1e6, "waiting", len(l.units))
+		l.facts.set("disk_failing", true, "it does not answer")
 	}
 }
 
@@ -130,9 +183,7 @@ func (l *loop) failed(now ward.Instant, err error) {
 	first := l.retryAt == 0
 	l.retryAt = now.Mono + retryEvery.Microseconds()
 	if first {
-		for _, u := range l.units {
-			maps.Copy(l.untold, u.beds)
-		}
+		l.tellAll()
 	}
 	if why := plain(err); first || why != l.failure || l.failures%60 == 0 {
 		l.failure = why
@@ -214,22 +265,6 @@ func (l *loop) openOrUntold() []string {
 	return slices.Sorted(maps.Keys(ids))
 }
 
-// keep commits one unit. When that takes longer than slowCommit, the ward is
-// alerted meanwhile.
-func (l *loop) keep(u *unit) error {
-	if u.empty() {
-		return nil
-	}
-	early := l.tell.prepare(u.beds, l.ward, l.cfg.Clock(), l.pending)
-	over := make(chan struct{})
-	alarm := time.AfterFunc(slowCommit, func() { early(); close(over) })
-	_, err := l.append(u.commit)
-	if !alarm.Stop() {
-		<-over // or what it shows would come after what is shown next
-	}
-	return err
-}
-
 // renew puts the damaged outbox aside and makes the first commit of a fresh one
 // from all that is in memory: what waits, every open episode, what the cloud must
 // have heard of each, and a checkpoint. What else the old one held for the cloud
@@ -241,7 +276,7 @@ func (l *loop) renew(now ward.Instant) error {
 	}
 	l.log.Error("the outbox was damaged: a fresh one is begun", "aside", aside)
 	l.facts.set("storage_damaged", true, aside)
-	all := &unit{began: now.Mono, beds: map[ward.BedKey]struct{}{}, urgent: true, closed: true}
+	all := &unit{began: now.Mono, beds: map[ward.BedKey]struct{}{}, urgent: true, closed: true, renewed: true}
 	all.commit.Boot, all.commit.Mono, all.commit.Wall, all.commit.Synchronised = now.Boot, now.Mono, now.Wall, now.Synchronised
 	for _, u := range l.units {
 		all.take(u)
@@ -276,8 +311,8 @@ func (u *unit) take(later *unit) {
 // settled is what a commit that is on the disk allows.
 func (l *loop) settled(u *unit, now ward.Instant) {
 	l.commits++
-	if l.retryAt != 0 {
-		l.retryAt = 0
+	if l.retryAt != 0 || l.stall {
+		l.retryAt, l.stall = 0, false
 		l.facts.set("disk_failing", false, "")
 	}
 	l.show(u.beds, now) // before hundreds of acknowledgements go the same way

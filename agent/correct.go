@@ -29,6 +29,9 @@ func (l *loop) learnOfTime(now ward.Instant) {
 	}
 }
 
+// errBusy is that the disk takes nothing at present.
+var errBusy = errors.New("the disk takes nothing")
+
 // correct sets right what was stamped in this boot before the time was known, now
 // that it is: open alerts are told with their true onset, and what the cloud does
 // not have yet is shifted. Once that is done there is nothing left to do, so it may
@@ -37,6 +40,9 @@ func (l *loop) learnOfTime(now ward.Instant) {
 func (l *loop) correct(now ward.Instant) (anew bool, err error) {
 	if l.disk.lacks != nil {
 		return false, l.disk.lacks
+	}
+	if l.answer != nil {
+		return false, errBusy
 	}
 	box := l.disk.box.Load()
 	fix, wrong, err := box.Misdated(now.Boot, now.Wall-now.Mono, clockApart.Microseconds())
@@ -56,7 +62,7 @@ func (l *loop) correct(now ward.Instant) (anew bool, err error) {
 	u.urgent = true
 	l.flush() // what the ward has decided by the wrong time must lie there
 	if len(l.units) > 0 {
-		return false, errors.New("the disk takes nothing")
+		return false, errBusy
 	}
 	n, err := box.Correct(now.Boot, now.Wall-now.Mono, clockApart.Microseconds(), corrected)
 	if err != nil {

@@ -23,7 +23,7 @@ const (
 	linger          = time.Second // how long a turn without an alert may wait for its commit
 	tickEvery       = time.Second // the ward's grid of time
 	checkpointEvery = time.Minute // of the ward's state
-	slowCommit      = time.Second // after it the ward is alerted before the commit
+	slowCommit      = time.Second // after it the ward is alerted, and goes on, before the commit has ended
 	retryEvery      = time.Second // of a commit that failed
 	maxWaiting      = 8192        // messages that may wait for a failing disk before the loop takes no more
 	stepTolerance   = 10_000      // µs that wall and monotonic time may part within one commit
@@ -54,6 +54,9 @@ type loop struct {
 	wake  chan struct{}           // the uplink's: the outbox has more
 
 	out       ward.Output
+	answer    chan error                        // of the oldest unit, which the disk works on; nil = none
+	asked     int64                             // Mono of its beginning
+	stall     bool                              // it was said that the disk does not answer
 	units     []*unit                           // what is not committed yet, oldest first; all but the last are closed
 	untold    map[ward.BedKey]struct{}          // beds that changed while the disk takes nothing
 	kept      map[ward.BedKey]map[alert.ID]bool // episodes that the outbox holds as open
@@ -89,7 +92,12 @@ func (l *loop) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			if l.answer != nil {
+				<-l.answer
+			}
 			return nil
+		case err := <-l.answer:
+			l.answered(err)
 		case <-ready:
 			l.takeMessages(ctx)
 		case call := <-l.calls:
@@ -198,7 +206,7 @@ func (l *loop) gather(now ward.Instant) {
 	for _, b := range l.out.Beds {
 		u.beds[b] = struct{}{}
 		u.urgent = true
-		if l.retryAt != 0 {
+		if l.retryAt != 0 || l.answer != nil {
 			l.untold[b] = struct{}{}
 		}
 	}

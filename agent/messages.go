@@ -141,7 +141,9 @@ func (l *loop) learn(now ward.Instant) {
 	l.facts.set("link_lost", lost, why)
 	l.learnOfDisk(now, l.disk.Stats())
 	l.learnOfBroker(now)
-	l.learnOfTime(now)
+	if l.stalled(now); l.answer == nil { // else it would wait for the same disk
+		l.learnOfTime(now)
+	}
 	if r := l.retell.Swap(nil); r != nil {
 		l.tellAgain(now, nil, r.skip)
 	}

@@ -57,6 +57,9 @@ func (l *loop) report(s *control.Status, now ward.Instant) {
 	for _, a := range open {
 		s.Alerts = append(s.Alerts, alertStatus(a, now.Wall))
 	}
+	if l.stall {
+		s.Trouble = append(s.Trouble, fmt.Sprintf("the disk has not answered for %d s: %d commits wait", (now.Mono-l.asked)/1e6, len(l.units)))
+	}
 	if l.retryAt != 0 {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("the disk does not take commits (%s): %d failed so far, %d wait", l.failure, l.failures, len(l.units)))
 	}
