@@ -208,6 +208,11 @@ func (l *loop) pending(b ward.BedKey) bool {
 	return false
 }
 
+// waits says whether the effect of a command waits for the disk.
+func (l *loop) waits(command string) bool {
+	return slices.ContainsFunc(l.units, func(u *unit) bool { return slices.Contains(u.commit.Commands, command) })
+}
+
 // empty says that a unit has nothing to commit: its messages were set aside.
 func (u *unit) empty() bool {
 	c := &u.commit

@@ -182,7 +182,10 @@ func (d *disk) damage() (aside, why string) {
 
 // What the link needs. There is none while there is no outbox.
 
-func (d *disk) Seen(commandID string) bool { return d.box.Load().Seen(commandID) }
+// Seen says whether a command was kept before.
+func (d *disk) Seen(commandID string) bool {
+	return d.lacks == nil && d.box.Load().Seen(commandID)
+}
 
 func (d *disk) Lanes() []link.LaneState { return d.box.Load().Lanes() }
 func (d *disk) Epoch() [16]byte         { return d.box.Load().Epoch() }

@@ -332,6 +332,7 @@ const (
 
 // command carries out what the cloud asks. A command whose effect is kept has
 // none the second time; one that was refused is judged again, and answered alike.
+// nil is no answer yet: it will be asked again.
 func (l *linker) command(ctx context.Context, c *linkpb.Command) *linkpb.Result {
 	r := &linkpb.Result{Id: c.Id, Outcome: outcomeDone}
 	if l.disk.Seen(c.Id) {
@@ -356,6 +357,9 @@ func (l *linker) command(ctx context.Context, c *linkpb.Command) *linkpb.Result 
 	default:
 		err = refused("this agent does not know this command")
 	}
+	if errors.Is(err, errNotNow) {
+		return nil
+	}
 	if why, ok := errors.AsType[refused](err); ok {
 		r.Outcome, r.Detail = outcomeRefused, string(why)
 	} else if err != nil {
@@ -368,6 +372,14 @@ func (l *linker) command(ctx context.Context, c *linkpb.Command) *linkpb.Result 
 type refused string
 
 func (e refused) Error() string { return string(e) }
+
+// durableWithin is how long a command waits for the disk. Its effect is in the
+// ward at once; the cloud gives it again until it is kept, and others are not held
+// up meanwhile.
+const durableWithin = 5 * time.Second
+
+// errNotNow is that a command has its effect and waits for the disk.
+var errNotNow = errors.New("the disk takes nothing at present")
 
 // respond folds the board's event into the ward and returns when it is on the
 // disk, with the command's id.
@@ -382,16 +394,28 @@ func (l *linker) respond(ctx context.Context, id string, event []byte) error {
 	if e.Author != alert.Board {
 		return refused("only the board's own events come by command")
 	}
-	unknown := false
-	err := l.loop.doDurably(ctx, func(now ward.Instant, u *unit) {
-		l.loop.step(now, ward.Input{Response: &e})
-		if unknown = l.loop.out.Counts[ward.ReasonUnknownAlert]+l.loop.out.Counts[ward.ReasonBadResponse] > 0; unknown {
+	within, cancel := context.WithTimeoutCause(ctx, durableWithin, errNotNow)
+	defer cancel()
+	unknown, waits := false, false
+	err := l.loop.call(within, func(now ward.Instant, done func()) {
+		if waits = l.loop.waits(id); waits {
+			done()
 			return
 		}
+		l.loop.step(now, ward.Input{Response: &e})
+		if unknown = l.loop.out.Counts[ward.ReasonUnknownAlert]+l.loop.out.Counts[ward.ReasonBadResponse] > 0; unknown {
+			done()
+			return
+		}
+		u := l.loop.unit(now)
 		u.commit.Commands = append(u.commit.Commands, id)
 		u.events = append(u.events, e)
+		u.done = append(u.done, done)
 	})
-	if err == nil && unknown {
+	switch {
+	case err != nil && ctx.Err() == nil, err == nil && waits:
+		return errNotNow
+	case err == nil && unknown:
 		return refused("the alert is not open at the gateway")
 	}
 	return err

@@ -68,7 +68,8 @@ type loop struct {
 	torn      int64
 	gap       intake.Gap // the last one that was told of
 
-	corrected   bool // what was stamped before the machine's clock was set
+	drift       int64 // of the wall clock from the monotonic one, at the last message
+	corrected   bool  // what was stamped before the machine's clock was set
 	floorFailed error
 	lastSaved   int64 // Mono of the last checkpoint
 	retryAt     int64 // Mono; 0 = the disk works
@@ -133,8 +134,18 @@ func (l *loop) takeMessages(ctx context.Context) {
 	}
 }
 
+// stepped says whether the wall clock was set since the last message.
+func (l *loop) stepped(now ward.Instant) bool {
+	was, by := l.drift, now.Wall-now.Mono-l.drift
+	l.drift += by
+	return was != 0 && (by >= stepTolerance || by <= -stepTolerance)
+}
+
 // message steps one message and puts it into the open unit.
 func (l *loop) message(now ward.Instant, m *intake.Message) {
+	if l.stepped(now) { // before it is asked whether sensors' times may be held against the clock
+		l.step(now, ward.Input{Tick: true})
+	}
 	l.in.Decoder().Decode(m, now.Wall, now.Synchronised && !l.ward.Doubts())
 	l.count.message(m)
 	u := l.unit(now)
@@ -238,15 +249,6 @@ func (l *loop) do(ctx context.Context, f func(ward.Instant)) error {
 	return l.call(ctx, func(now ward.Instant, done func()) {
 		f(now)
 		done()
-	})
-}
-
-// doDurably runs f on the loop and waits until what came of it is on the disk.
-func (l *loop) doDurably(ctx context.Context, f func(ward.Instant, *unit)) error {
-	return l.call(ctx, func(now ward.Instant, done func()) {
-		f(now, l.unit(now))
-		u := l.unit(now)
-		u.done = append(u.done, done)
 	})
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -38,6 +39,11 @@ func (l *loop) relay(now ward.Instant, m *intake.Message) {
 func (l *loop) response(now ward.Instant, m *intake.Message) {
 	r, err := local.ParseResponse(m.Payload, m.Retained, now.Wall)
 	var events []alert.Event
+	id := responseID(m)
+	if (m.Again || r.At != 0) && (l.waits(id) || l.disk.Seen(id)) {
+		l.count.setAside(unsourced, ward.ReasonRepeat, fmt.Sprintf("response at %s: it was taken before", m.Topic))
+		return
+	}
 	if err == nil {
 		events, err = r.Events(l.ward.Alerts(m.Ward, m.Bed), now.Wall)
 	}
@@ -52,6 +58,18 @@ func (l *loop) response(now ward.Instant, m *intake.Message) {
 	for i := range events {
 		l.step(now, ward.Input{Response: &events[i]})
 	}
+	u := l.unit(now)
+	u.commit.Commands = append(u.commit.Commands, id)
+}
+
+// responseID is under what it is remembered that a response was taken: what a
+// person did in the ward is done once, however often the broker gives it. One that
+// does not say when it was given, and comes again without the broker's word that
+// it may be the same, is taken for another press of the button.
+func responseID(m *intake.Message) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s", m.Topic, m.Payload)
+	return fmt.Sprintf("ward-%x", h.Sum(nil)[:16])
 }
 
 // identifyFor is how long a sensor blinks.

@@ -108,6 +108,9 @@ func (a *agent) replayAfter(at outbox.Position) (n int) {
 
 // replay steps a kept frame again. What came of it was kept then.
 func (l *loop) replay(now ward.Instant, m *intake.Message) {
+	if l.stepped(now) {
+		l.ward.Step(now, ward.Input{Replay: true}, &l.out)
+	}
 	l.in.Decoder().Decode(m, now.Wall, now.Synchronised && !l.ward.Doubts())
 	if m.Reason != "" || m.Class != intake.Sensor {
 		return

@@ -45,7 +45,7 @@ func TestASessionThatTheBrokerForgotIsSaidUntilItIsToldAndNotAgain(t *testing.T)
 	if err := os.Remove(filepath.Join(dir, "mosquitto.db")); err != nil {
 		t.Fatal(err)
 	}
-	url, stop = mosquitto(t, dir, port)
+	mosquitto(t, dir, port)
 	in.connected(t, true)
 	s, back := in.Status(), time.Now().UnixMicro()
 	gap, ok := in.Gap()
@@ -181,8 +181,7 @@ func TestAQuietConnectionThatIsProvedMissesNothingSoFar(t *testing.T) {
 func TestWhatIsRetainedIsPublishedAgainOnceTheBrokerHasForgottenIt(t *testing.T) {
 	dir, port := t.TempDir(), freePort(t)
 	url, stop := mosquitto(t, dir, port)
-	var in *running
-	in = start(t, Config{URL: url})
+	in := start(t, Config{URL: url})
 	in.connected(t, true)
 	stop()
 	in.connected(t, false)
