@@ -27,7 +27,6 @@ type disk struct {
 	fault   func(point string) error
 	changed chan struct{} // holds one when the outbox was replaced: the link must begin anew
 
-
 	// lacks is why no outbox could be opened; nil when there is one. The ward is
 	// watched without: nothing is kept, acknowledged or sent then, and what is
 	// decided is shown as not yet durable.
