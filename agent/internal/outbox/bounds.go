@@ -21,6 +21,10 @@ const (
 	recordsAtOnce = 512
 )
 
+// dropEvery is how much older than they are kept for, µs, frames become at most
+// before they go.
+const dropEvery = 30_000_000
+
 // lookEvery is how often Append asks for the file system's free space, µs.
 const lookEvery = 10_000_000
 
@@ -101,8 +105,11 @@ func (o *Outbox) giveWay(tx *sql.Tx, s *state, wall, more int64) error {
 	if _, err := o.forget(tx, s, wall); err != nil {
 		return err
 	}
-	if err := o.dropFrames(tx, s, s.checkpoint, wall-o.opt.MaxFrameAge.Microseconds(), 0); err != nil {
-		return err
+	// Old frames go some at a time: what a delete costs in flash is pages, not rows.
+	if old := wall - o.opt.MaxFrameAge.Microseconds(); s.firstWall < old-min(dropEvery, o.opt.MaxFrameAge.Microseconds()/8) {
+		if err := o.dropFrames(tx, s, s.checkpoint, old, 0); err != nil {
+			return err
+		}
 	}
 	for _, id := range []link.Lane{link.Waves, link.Vitals} {
 		l := &s.lanes[id]
@@ -121,7 +128,7 @@ func (o *Outbox) giveWayToBytes(tx *sql.Tx, s *state, more int64) error {
 	if over() <= 0 {
 		return nil
 	}
-	if err := o.dropFrames(tx, s, s.checkpoint, 0, over()); err != nil {
+	if err := o.dropFrames(tx, s, s.checkpoint, 0, over()+o.opt.MaxBytes/64); err != nil {
 		return err
 	}
 	framesLeft := s.first < min(s.checkpoint, s.last)

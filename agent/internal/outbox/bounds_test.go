@@ -236,3 +236,20 @@ func TestNothingIsTooOldByAClockThatNobodyHasSet(t *testing.T) {
 		t.Errorf("%d summaries are there and %d gave way, want both there", got, lost)
 	}
 }
+
+func TestAPartOfTheBytesIsKeptForAlertsAlone(t *testing.T) {
+	const most, reserve = 256 << 10, 64 << 10
+	box := openT(t, t.TempDir(), Options{MaxBytes: most, Reserve: reserve})
+	for i := range 400 {
+		appendT(t, box, Commit{Mono: int64(i), Wall: t0 + int64(i)*1e6, Synchronised: true, Frames: frames(10), Records: records(link.Vitals, 5*i, 5, 200), Checkpoint: []byte("ward")})
+	}
+	if s := box.Stats(); s.Bytes > most-reserve || s.Bytes < (most-reserve)/2 {
+		t.Errorf("without an alert %d bytes are held, want at most %d", s.Bytes, most-reserve)
+	}
+	for i := range 300 {
+		appendT(t, box, Commit{Mono: 400 + int64(i), Wall: t0 + 400e6, Synchronised: true, Records: records(link.Alerts, i, 1, 50)})
+	}
+	if got, lost := taken(t, box, link.Alerts); got != 300 || lost != 0 {
+		t.Errorf("%d alerts are there, %d missing", got, lost)
+	}
+}
