@@ -245,9 +245,15 @@ func (g *gateway) drained(within time.Duration) {
 
 // What wardline-agent status --json says, as far as these tests read it.
 type agentStatus struct {
-	Outbox         struct{ Commits uint64 }
-	Broker, Uplink struct{ State, Peer, Error string }
-	Lanes          []struct {
+	Outbox struct{ Commits uint64 }
+	Broker struct {
+		State, Peer, Error string
+		Forgotten          uint64
+		MissingFrom        int64 `json:"missing_from"`
+		MissingTo          int64 `json:"missing_to"`
+	}
+	Uplink struct{ State, Peer, Error string }
+	Lanes  []struct {
 		Lane          string
 		Last, Pending uint64
 		Evicted       uint64
@@ -265,6 +271,7 @@ type agentStatus struct {
 type agentSensor struct {
 	Sensor, Bed, State string
 	Last               int64
+	Missing            uint64
 }
 
 type agentAlert struct {

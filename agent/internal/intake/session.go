@@ -26,8 +26,12 @@ const (
 	answerTimeout  = 10 * time.Second // for SUBACK and UNSUBACK
 	writeTimeout   = 10 * time.Second
 	goodbye        = 500 * time.Millisecond
-	firstWait      = 500 * time.Millisecond // before a second attempt; doubled up to lastWait
-	lastWait       = 10 * time.Second
+	// Before a second attempt it waits for firstWait, doubled up to lastWait: a broker
+	// that has forgotten the session confirms to relays what nobody gets until the
+	// topics are subscribed. Twins cut each other off less often.
+	firstWait = 500 * time.Millisecond
+	lastWait  = 2 * time.Second
+	twinWait  = 10 * time.Second
 	// A client whose connection is cut by the broker within shortLife of being
 	// made, twins times in a row, has a twin.
 	shortLife = 5 * time.Second
@@ -66,7 +70,11 @@ func (in *Intake) Run(ctx context.Context) error {
 			wait = 0
 		}
 		sleep(ctx, wait/2+rand.N(wait/2+1))
-		wait = min(max(2*wait, firstWait), lastWait)
+		most := lastWait
+		if short >= twins {
+			most = twinWait
+		}
+		wait = min(max(2*wait, firstWait), most)
 	}
 	return nil
 }
