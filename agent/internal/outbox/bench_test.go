@@ -2,6 +2,8 @@ package outbox
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"wardline/shared/link"
@@ -60,4 +62,40 @@ func FuzzFrames(f *testing.F) {
 			t.Errorf("%v reads back as %v, %v", fs, again, err)
 		}
 	})
+}
+
+// BenchmarkStartAfterDamage is how long a start takes whose outbox was damaged: two
+// hours of a ward, a batch a second, of which it takes over what it needs. The ward
+// is not watched meanwhile; two seconds are the bound.
+func BenchmarkStartAfterDamage(b *testing.B) {
+	dir := b.TempDir()
+	box := openT(b, dir, Options{Key: key(1)})
+	for i := range 7200 {
+		c := Commit{Boot: 1, Mono: int64(i) * 1e6, Wall: t0 + int64(i)*1e6, Synchronised: true, Frames: frames(40), Records: records(link.Vitals, i, 4, 200)}
+		if i%60 == 0 {
+			c.Checkpoint = make([]byte, 100<<10)
+			c.Episodes = []Episode{{ID: fmt.Sprint(i), Open: true, State: make([]byte, 1000)}}
+		}
+		if _, err := box.Append(c); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := box.Close(); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := os.WriteFile(filepath.Join(dir, damageMark), nil, 0o600); err != nil {
+			b.Fatal(err)
+		}
+		again, err := Open(dir, Options{Key: key(1), Free: roomy})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, open, err := again.Load(); err != nil || len(open) < 100 {
+			b.Fatalf("%d episodes, %v", len(open), err)
+		}
+		if err := again.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
