@@ -247,3 +247,21 @@ func TestWhatIsToldAgainAtTheFirstTickIsWhatGoesOn(t *testing.T) {
 		t.Errorf("its last event is number %d, and it is %s: its end was told under an old number", got.N(alert.Gateway), got.Phase)
 	}
 }
+
+func TestALatchedAlertThatEndedAfterTheCheckpointDoesNotEndAgainAfterACrash(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(2*time.Second, "S1", 72)
+	b.a.facts.set("storage_damaged", true, "test")
+	b.pass(70*time.Second, "S1", 72) // a checkpoint has it open
+	b.a.facts.set("storage_damaged", false, "")
+	b.pass(3*time.Second, "S1", 72)
+	a, ok := b.about("storage-damaged")
+	if !ok || a.Phase != alert.Latched {
+		t.Fatalf("the ward has %+v", b.open(""))
+	}
+	next := start(t, b.crash(), Instant{Boot: 1, Mono: b.now.Mono + 3e6, Wall: b.now.Wall + 3e6, Synchronised: true})
+	next.pass(100*time.Second, "S1", 72)
+	if got := strings.Join(next.told("storage-damaged"), " "); got != "raised ended" {
+		t.Errorf("the cloud hears %q", got)
+	}
+}

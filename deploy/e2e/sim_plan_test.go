@@ -144,10 +144,10 @@ func failing(n *node, point string, long time.Duration) bool {
 func diskSlow(w *world, gw int) func(w *world) bool {
 	return func(w *world) bool {
 		n := w.gateways[gw].node
-		slow := 0
+		var slow atomic.Int64
 		n.set(func(at string) error {
 			if at == agent.BeforeCommit {
-				slow++
+				slow.Add(1)
 				time.Sleep(3 * time.Second)
 			}
 			return nil
@@ -155,7 +155,7 @@ func diskSlow(w *world, gw int) func(w *world) bool {
 		time.Sleep(12 * time.Second)
 		n.set(nil)
 		time.Sleep(4 * time.Second)
-		return slow > 0
+		return slow.Load() > 0
 	}
 }
 

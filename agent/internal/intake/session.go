@@ -228,7 +228,13 @@ func (s *session) subscribe(ctx context.Context) error {
 		want[f] = 1
 	}
 	token := s.client.SubscribeMultiple(want, nil).(*mqtt.SubscribeToken)
-	if err := await(ctx, token, answerTimeout); err != nil && len(token.Result()) == 0 {
+	err := await(ctx, token, answerTimeout)
+	select {
+	case <-token.Done(): // before that its result is the reader's of the connection
+	default:
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	if err != nil && len(token.Result()) == 0 {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	var refused []string

@@ -304,6 +304,10 @@ func (w *Ward) adopt(a *alert.Alert, t int64, out *Output) {
 	}
 	w.last[episodes(a.Condition.Subject)+a.Condition.Rule] = a.ID
 	if a.Phase != alert.Active {
+		if s.open[i] == a.ID { // it ended after the checkpoint, and is not to end again
+			s.open[i] = ""
+			s.state.Drop(i)
+		}
 		return
 	}
 	if !s.state.Open(i) {
