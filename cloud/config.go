@@ -34,10 +34,10 @@ type Config struct {
 	// Fault is called at the points named below, for a program that tries what happens
 	// when the cloud dies there, or when its database fails (its error). nil = nobody does.
 	Fault  func(point string) error `yaml:"-"`
-	Ready  func(Addresses) `yaml:"-"` // called once both ports take connections; nil = nobody asks
-	Now    func() int64    `yaml:"-"` // µs UTC; nil = the system's clock
-	Log    *slog.Logger    `yaml:"-"` // nil = slog.Default
-	Stdout io.Writer       `yaml:"-"` // where the first administrator's password is shown, once; nil = os.Stdout
+	Ready  func(Addresses)          `yaml:"-"` // called once both ports take connections; nil = nobody asks
+	Now    func() int64             `yaml:"-"` // µs UTC; nil = the system's clock
+	Log    *slog.Logger             `yaml:"-"` // nil = slog.Default
+	Stdout io.Writer                `yaml:"-"` // where the first administrator's password is shown, once; nil = os.Stdout
 }
 
 // The points at which Config.Fault is called. An error of the first is a commit of
