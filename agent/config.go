@@ -171,7 +171,7 @@ func Read(path string) (Config, error) {
 		return Config{}, fmt.Errorf("read configuration %s: %w", path, err)
 	}
 	dir := filepath.Dir(path)
-	for _, p := range []*string{&c.Data, &c.Control, &c.MQTT.PasswordFile, &c.MQTT.CAFile, &c.Broker.UsersFile} {
+	for _, p := range []*string{&c.Data, &c.Control, &c.MQTT.PasswordFile, &c.MQTT.CAFile, &c.Broker.UsersFile, &c.Outbox.KeyFile} {
 		*p = config.Under(dir, *p)
 	}
 	for i := range c.Sources {
@@ -264,7 +264,7 @@ func (c Config) Check() error {
 	if len(c.Wards) == 0 {
 		bad("wards: there is none, so nobody would be watched")
 	}
-	errs = append(errs, c.checkBroker(), c.checkKey(), c.checkSources(), c.checkWards())
+	errs = append(errs, c.checkBroker(), c.checkSources(), c.checkWards())
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

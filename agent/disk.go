@@ -27,6 +27,8 @@ type disk struct {
 	fault   func(point string) error
 	changed chan struct{} // holds one when the outbox was replaced: the link must begin anew
 
+	gone bool // there was a key at the start and no outbox that it had sealed
+
 	// lacks is why no outbox could be opened; nil when there is one. The ward is
 	// watched without: nothing is kept, acknowledged or sent then, and what is
 	// decided is shown as not yet durable.
@@ -49,7 +51,7 @@ func plain(err error) string {
 		return "input/output error"
 	}
 	if errors.Is(err, outbox.ErrKey) {
-		return "it was sealed with another key: give that key back, or erase the outbox"
+		return "what it keeps was sealed with another key: give that key back, or erase it (wardline-agent outbox erase)"
 	}
 	lines := strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' })
 	return fmt.Sprintf("%.120s", lines[len(lines)-1])
@@ -65,6 +67,9 @@ func openDisk(c Config) (*disk, error) {
 			return outbox.Options{}, fmt.Errorf("read the outbox's key: %w", err)
 		}
 		return outbox.Options{MaxBytes: d.max, MaxFrameAge: c.Outbox.FramesFor.Or(48 * time.Hour), Key: key, OwnKey: source.own, Kept: func() error { return c.Fault(AfterCommit) }}, nil
+	}
+	if _, err := readKey(source.path); err == nil && source.own {
+		d.gone = outbox.Missing(c.Data)
 	}
 	box, err := d.open(outbox.Open)
 	if errors.Is(err, sqlite.ErrNewer) {

@@ -84,6 +84,10 @@ func (k *Kept) Erase() error {
 			return fmt.Errorf("destroy the key: %w", err)
 		}
 	}
+	own := filepath.Join(k.config.Data, ownKeyFile) // of before another key was given
+	if err := shred(own); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("destroy the key: %w", err)
+	}
 	if err := outbox.Remove(k.config.Data); err != nil {
 		return fmt.Errorf("the key is destroyed, but files are left: %w", err)
 	}

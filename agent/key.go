@@ -72,8 +72,9 @@ func (k keySource) key() ([]byte, error) {
 	return key, pki.WriteFile(k.path, []byte(hex.EncodeToString(key)+"\n"), 0o600)
 }
 
-// checkKey says what is wrong with a key file that the configuration names.
-func (c Config) checkKey() error {
+// CheckKey says what is wrong with a key file that the configuration names. A ward
+// is watched without: nothing is kept then.
+func (c Config) CheckKey() error {
 	if c.Outbox.KeyFile == "" {
 		return nil
 	}

@@ -103,14 +103,14 @@ func TestAKeyIsTakenFromTheServiceManagersCredentials(t *testing.T) {
 func TestAKeyFileThatOthersCanReadOrThatHoldsNoneIsRefused(t *testing.T) {
 	c := testConfig(t.TempDir())
 	c.Outbox.KeyFile = filepath.Join(t.TempDir(), "key")
-	if err := c.Check(); err == nil || !strings.Contains(err.Error(), "outbox.key_file") {
+	if err := c.CheckKey(); err == nil || !strings.Contains(err.Error(), "outbox.key_file") {
 		t.Errorf("one that is not there: %v", err)
 	}
 	for text, want := range map[string]string{"secret": "64 hexadecimal digits", strings.Repeat("0", 64): "chmod 600"} {
 		if err := os.WriteFile(c.Outbox.KeyFile, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := c.CheckKey(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
@@ -120,7 +120,26 @@ func TestAKeyFileThatOthersCanReadOrThatHoldsNoneIsRefused(t *testing.T) {
 	if err := os.Chmod(c.Outbox.KeyFile, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Check(); err != nil {
+	if err := c.CheckKey(); err != nil {
 		t.Errorf("a good one: %v", err)
+	}
+}
+
+func TestAnOutboxThatIsGoneIsTold(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	b.pass(20*time.Second, "S1", 140)
+	crashed := b.crash()
+	for _, name := range []string{"outbox.db", "outbox.db-wal", "outbox.db-shm"} {
+		if err := os.Remove(filepath.Join(crashed, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	next := start(t, crashed, Instant{Boot: 2, Mono: 5_000_000, Wall: b.now.Wall + 3e6, Synchronised: true})
+	next.pass(12*time.Second, "S1", 140)
+	if _, ok := next.about("storage-damaged"); !ok {
+		t.Errorf("the ward has %+v", next.open(""))
+	}
+	if first := start(t, t.TempDir(), begin()); first.disk.gone {
+		t.Error("a first start thinks that something is gone")
 	}
 }

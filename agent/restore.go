@@ -29,6 +29,10 @@ func (a *agent) restore() error {
 		l.log.Error("the outbox was damaged: a fresh one is begun", "damage", why, "aside", aside)
 		a.facts.set("storage_damaged", true, aside)
 	}
+	if a.disk.gone {
+		l.log.Error("the outbox is gone: a fresh one is begun")
+		a.facts.set("storage_damaged", true, "the outbox was gone")
+	}
 	if len(a.untold) > 0 {
 		l.tellAgain(a.cfg.Clock(), a.untold, 0)
 	}

@@ -54,6 +54,7 @@ func (l *loop) report(s *control.Status, now ward.Instant) {
 		open = append(open, l.ward.Alerts(b.Ward, b.Bed)...)
 	}
 	slices.SortFunc(open, alert.Compare)
+	s.Alerts = []control.Alert{}
 	for _, a := range open {
 		s.Alerts = append(s.Alerts, alertStatus(a, now.Wall))
 	}
@@ -157,6 +158,9 @@ func (a *agent) diskStatus(s *control.Status) {
 	}
 	if d.Torn > 0 {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("the disk changed %d rows of the outbox since the start: look at the card", d.Torn))
+	}
+	if a.disk.gone {
+		s.Trouble = append(s.Trouble, "the outbox was gone at the start, and a fresh one is begun: what it still owed the cloud is lost")
 	}
 	if err := a.disk.lacks; err != nil {
 		s.Trouble = append(s.Trouble, fmt.Sprintf("the ward is watched, but nothing is kept or sent: %s", plain(err)))

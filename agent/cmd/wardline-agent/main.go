@@ -89,7 +89,8 @@ func app() *cli.App {
 		OnUsageError:    usage,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		CommandNotFound: nil,
-		Flags:           []cli.Flag{&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", DisableDefaultText: true}},
+		Flags: []cli.Flag{cli.HelpFlag, // which the library leaves out beside a help command of ours
+			&cli.BoolFlag{Name: "version", Aliases: []string{"v"}, Usage: "print the version", DisableDefaultText: true}},
 		Action: func(c *cli.Context) error {
 			if c.Bool("version") {
 				return printVersion(os.Stdout)
@@ -187,6 +188,9 @@ func checkConfigCommand() *cli.Command {
 			}
 			if err := cfg.TestPacks(); err != nil {
 				return fmt.Errorf("cannot trust the rule packs: %w", err)
+			}
+			if err := cfg.CheckKey(); err != nil {
+				return fmt.Errorf("cannot use the configuration: %w", err)
 			}
 			if err := cfg.TryData(); errors.Is(err, fs.ErrPermission) { // it is the agent's, whose account need not be this one
 				fmt.Fprintf(os.Stderr, "note: %v: is it the agent's own?\n", err)

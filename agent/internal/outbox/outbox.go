@@ -377,6 +377,12 @@ func dropOld(dir string) error {
 	return errors.Join(errs...)
 }
 
+// Missing says whether dir holds no outbox at all.
+func Missing(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, fileName))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 // Remove deletes everything that outboxes ever left in dir.
 func Remove(dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "damaged-*.db*"))
