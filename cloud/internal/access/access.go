@@ -82,7 +82,7 @@ func New(c Config) *Access {
 	if a.cost == (Cost{}) {
 		a.cost = Recommended
 	}
-	a.decoy = hashPassword(newToken(), a.cost)
+	a.decoy = decoyHash(a.cost)
 	return a
 }
 

@@ -40,6 +40,19 @@ func hashPassword(password string, c Cost) string {
 	salt := make([]byte, saltLen)
 	rand.Read(salt)
 	tag := argon2.IDKey([]byte(password), salt, c.Passes, c.MemoryKiB, c.Lanes, tagLen)
+	return phc(c, salt, tag)
+}
+
+// decoyHash is the PHC string of no password: telling so takes the same work as of
+// any other, and making it takes none.
+func decoyHash(c Cost) string {
+	salt, tag := make([]byte, saltLen), make([]byte, tagLen)
+	rand.Read(salt)
+	rand.Read(tag)
+	return phc(c, salt, tag)
+}
+
+func phc(c Cost, salt, tag []byte) string {
 	b := base64.RawStdEncoding
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, c.MemoryKiB, c.Passes, c.Lanes,
 		b.EncodeToString(salt), b.EncodeToString(tag))
