@@ -81,6 +81,9 @@ func (o *Outbox) Append(c Commit) (Position, error) {
 	o.look(c.Mono)
 	at, err := o.append(&c)
 	if sqlite.Full(err) {
+		if at, kept, err := o.resolve(&c); kept || err != nil {
+			return at, err
+		}
 		if roomErr := o.makeRoom(&c); roomErr != nil {
 			return 0, fmt.Errorf("make room for a commit: %w", o.damaged(errors.Join(err, roomErr)))
 		}

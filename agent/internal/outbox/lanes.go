@@ -94,10 +94,11 @@ func (l lane) forgotten(id link.Lane, seq uint64) (link.Record, error) {
 }
 
 // readAfter reads up to the first row that the medium changed, which is bad; 0
-// means that there is none.
+// means that there is none. A commit whose answer was lost may have left rows
+// behind the lane's end: they are given once it is known that they are kept.
 func (o *Outbox) readAfter(id link.Lane, seq uint64, maxBytes int) (out []link.Record, bad uint64, err error) {
-	rows, err := o.db.Read.Query(`SELECT seq, kind, observed, sealed_with, payload FROM record WHERE lane = $1 AND seq > $2 ORDER BY seq LIMIT $3`,
-		int64(id), int64(seq), link.MaxRecords)
+	rows, err := o.db.Read.Query(`SELECT seq, kind, observed, sealed_with, payload FROM record WHERE lane = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4`,
+		int64(id), int64(seq), int64(o.state().lanes[id].last.seq), link.MaxRecords)
 	if err != nil {
 		return nil, 0, err
 	}
