@@ -220,6 +220,35 @@ func (s *session) message(_ mqtt.Client, p mqtt.Message) {
 	s.in.put(m, p.Qos(), s.over)
 }
 
+// How often it is asked for topics of which the broker grants none, and how far
+// apart. mochi, which the embedded broker is, refuses a packet whose id a message has
+// that waits for its acknowledgement. The next packet has the next id, and meanwhile
+// what waited is committed.
+const (
+	askTries = 6
+	askAgain = 500 * time.Millisecond
+)
+
+// ask subscribes to topics once, and returns those that were not granted.
+func (s *session) ask(ctx context.Context, want map[string]byte) (refused []string, err error) {
+	token := s.client.SubscribeMultiple(want, nil).(*mqtt.SubscribeToken)
+	err = await(ctx, token, answerTimeout)
+	select {
+	case <-token.Done(): // before that its result is the reader's of the connection
+	default:
+		return nil, err
+	}
+	if err != nil && len(token.Result()) == 0 {
+		return nil, err
+	}
+	for f, code := range token.Result() {
+		if code > 2 {
+			refused = append(refused, f)
+		}
+	}
+	return refused, nil
+}
+
 // subscribe asks for all topics and lets go of those that the broker still has
 // from an older configuration.
 func (s *session) subscribe(ctx context.Context) error {
@@ -227,21 +256,13 @@ func (s *session) subscribe(ctx context.Context) error {
 	for _, f := range s.in.filters {
 		want[f] = 1
 	}
-	token := s.client.SubscribeMultiple(want, nil).(*mqtt.SubscribeToken)
-	err := await(ctx, token, answerTimeout)
-	select {
-	case <-token.Done(): // before that its result is the reader's of the connection
-	default:
-		return fmt.Errorf("subscribe: %w", err)
+	refused, err := s.ask(ctx, want)
+	for try := 1; err == nil && len(refused) == len(want) && try < askTries; try++ {
+		sleep(ctx, askAgain)
+		refused, err = s.ask(ctx, want)
 	}
-	if err != nil && len(token.Result()) == 0 {
+	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
-	}
-	var refused []string
-	for f, code := range token.Result() {
-		if code > 2 {
-			refused = append(refused, f)
-		}
 	}
 	s.in.refused(refused)
 	if len(refused) == len(want) {

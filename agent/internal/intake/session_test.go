@@ -105,3 +105,25 @@ func TestAddressesThatCannotBeABrokers(t *testing.T) {
 		t.Errorf("%v, %v", u, err)
 	}
 }
+
+func TestABrokerThatRefusesAPacketsIDGrantsTheTopicsToTheNext(t *testing.T) {
+	asked := map[uint16]bool{}
+	url := answering(t, func(conn net.Conn, p packets.ControlPacket) {
+		s, ok := p.(*packets.SubscribePacket)
+		if !ok {
+			return
+		}
+		asked[s.MessageID] = true // by one connection at a time
+		first := len(asked) == 1
+		granting(func(string) bool { return first })(conn, p)
+	})
+	in := start(t, Config{URL: url, ClientID: "wardline-agent-gw"})
+	in.connected(t, true)
+	if s := in.Status(); s.Sessions != 1 || len(s.Refused) != 0 {
+		t.Errorf("%d sessions, refused %v: the first was to go on", s.Sessions, s.Refused)
+	}
+	in.stop()
+	if len(asked) != 2 {
+		t.Errorf("asked with the ids %v", asked)
+	}
+}
