@@ -48,6 +48,7 @@ type patient struct {
 	since  time.Time // of the present state
 	enough bool      // frozen: the present state has lasted for long enough
 	was    []*episode
+	copied int // of was: the first that the older copy of the disk does not know to be over
 }
 
 // An episode is what the ledger knows of one stretch of the condition.
@@ -228,11 +229,26 @@ func (r *relay) over() {
 	r.clear = time.Now()
 }
 
-// forget traces what is going on while the gateway's disk is put back.
+// copy traces that the gateway's disk is copied.
+func (r *relay) copy() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.patients {
+		if p.copied = len(p.was); p.ill {
+			p.copied--
+		}
+	}
+}
+
+// forget traces what the gateway does not know any more, or not the end of, when
+// its disk is put back to the copy.
 func (r *relay) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.patients {
+		for _, e := range p.was[min(p.copied, len(p.was)):] {
+			e.forgot = true
+		}
 		if p.ill {
 			p.was[len(p.was)-1].forgot = true
 		}

@@ -156,6 +156,7 @@ func (x *tortured) copyDisk() {
 	}
 	x.older = older
 	copyFiles(x.t, older, x.path(x.id))
+	x.relay.copy()
 }
 
 // putBack gives an agent that does not run its disk as it was at copyDisk.
