@@ -91,10 +91,13 @@ race:
 	$(STEP) 'tests of packages, with the race detector'
 	go test -race -timeout 15m ./...
 
+# The plan of the hundred cycles of torture in make test; make torture makes another each time.
+TORTURE_SEED ?= 15594179935621605059
+
 # system: real processes, a real broker, a real browser
 system:
 	$(STEP) 'tests of the whole system'
-	go test -tags system -count=1 -timeout 15m ./deploy/e2e/...
+	go test -tags system -count=1 -timeout 15m ./deploy/e2e/ -torture.seed=$(TORTURE_SEED)
 
 clean:
 	rm -rf bin
