@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,6 +22,7 @@ const (
 	simFaults   = 100 * time.Second // faults begin until then
 	simCalm     = 190 * time.Second // and are over by then: then nobody sends any more
 	simConverge = 80 * time.Second  // for everything to arrive
+	simRoom     = 1 << 30           // bytes, of memory for the folders
 	simStuck    = 20 * time.Minute  // after that something never ends
 )
 
@@ -74,6 +76,10 @@ func TestSimulation(t *testing.T) {
 // fake time.
 func simFolder(t *testing.T) string {
 	t.Helper()
+	var fs syscall.Statfs_t
+	if syscall.Statfs("/dev/shm", &fs) != nil || int64(fs.Bavail)*int64(fs.Bsize) < simRoom {
+		return t.TempDir()
+	}
 	dir, err := os.MkdirTemp("/dev/shm", "wardline-sim")
 	if err != nil {
 		return t.TempDir()
