@@ -19,14 +19,14 @@ import (
 
 // The loop's bounds.
 const (
-	batchMax        = 256         // messages of one turn
-	linger          = time.Second // how long a turn without an alert may wait for its commit
-	tickEvery       = time.Second // the ward's grid of time
-	checkpointEvery = time.Minute // of the ward's state
-	slowCommit      = time.Second // after it the ward is alerted, and goes on, before the commit has ended
-	retryEvery      = time.Second // of a commit that failed
-	maxWaiting      = 8192        // messages that may wait for a failing disk before the loop takes no more
-	stepTolerance   = 10_000      // µs that wall and monotonic time may part within one commit
+	batchMax        = 256             // messages of one turn
+	linger          = 2 * time.Second // how long a turn without an alert may wait for its commit: each costs some ten pages of flash
+	tickEvery       = time.Second     // the ward's grid of time
+	checkpointEvery = time.Minute     // of the ward's state
+	slowCommit      = time.Second     // after it the ward is alerted, and goes on, before the commit has ended
+	retryEvery      = time.Second     // of a commit that failed
+	maxWaiting      = 8192            // messages that may wait for a failing disk before the loop takes no more
+	stepTolerance   = 10_000          // µs that wall and monotonic time may part within one commit
 )
 
 // loop is the agent's one core: what comes in is stepped, committed,

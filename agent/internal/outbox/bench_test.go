@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"wardline/shared/link"
@@ -98,4 +99,63 @@ func BenchmarkStartAfterDamage(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkFlash is what a second of a ward of 40 beds writes to the disk, vitals
+// only, beside what was received: a commit a second with the outbox full, records
+// forgotten as the cloud takes them, a checkpoint a minute, tidied twice a minute.
+func BenchmarkFlash(b *testing.B) {
+	box := openT(b, b.TempDir(), Options{MaxBytes: 4 << 20, Reserve: 64 << 10, Key: key(1)})
+	var fs []Frame
+	received := 0
+	for i := range 40 {
+		f := Frame{Topic: fmt.Sprintf("wl/1/relay%02d/sensor%03d/json", i/10, i), Source: "json", Payload: []byte(`{"t":1767268800000000,"boot":1,"seq":1234567,"hr":72,"rr":16,"spo2":97,"temp":36.8,"contact":true,"battery":0.81}`)}
+		received += len(f.Payload)
+		fs = append(fs, f)
+	}
+	second := func(i int) {
+		c := Commit{Boot: 1, Mono: int64(i) * 1e6, Wall: t0 + int64(i)*1e6, Synchronised: true, Frames: fs, Records: records(link.Vitals, i, 4, 150)}
+		if i%60 == 0 {
+			c.Checkpoint = make([]byte, 60<<10)
+		}
+		if _, err := box.Append(c); err != nil {
+			b.Fatal(err)
+		}
+		if err := box.Forget(link.Vitals, uint64(4*i)); err != nil {
+			b.Fatal(err)
+		}
+		if i%30 == 0 {
+			if err := box.Tidy(c.Wall); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	i := 0
+	for ; i < 1500; i++ { // until it is full
+		second(i)
+	}
+	before := writtenBytes(b)
+	n := 0
+	for b.Loop() {
+		for range 60 { // whole minutes
+			second(i)
+			i++
+			n++
+		}
+	}
+	wrote := float64(writtenBytes(b)-before) / float64(n)
+	b.ReportMetric(wrote/4096, "pages/second")
+	b.ReportMetric(wrote/float64(received), "x-received")
+}
+
+// writtenBytes is what this process has had written to disks (proc(5), io).
+func writtenBytes(b *testing.B) (n int64) {
+	text, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		b.Skip("this system does not count what a process writes")
+	}
+	for line := range strings.Lines(string(text)) {
+		fmt.Sscanf(line, "write_bytes: %d", &n)
+	}
+	return n
 }
