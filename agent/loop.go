@@ -20,7 +20,7 @@ import (
 // The loop's bounds.
 const (
 	batchMax        = 256             // messages of one turn
-	linger          = 2 * time.Second // how long a turn without an alert may wait for its commit: each costs some ten pages of flash
+	linger          = 2 * time.Second // how long a turn without an alert may wait for its commit: each costs pages of flash
 	tickEvery       = time.Second     // the ward's grid of time
 	checkpointEvery = time.Minute     // of the ward's state
 	slowCommit      = time.Second     // after it the ward is alerted, and goes on, before the commit has ended

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/klauspost/compress/s2"
+
 	"wardline/shared/alert"
 	"wardline/shared/sqlite"
 	"wardline/shared/vital"
@@ -84,6 +86,11 @@ func (w *world) framesOn(folder string) map[string]map[int]bool {
 		clear, err := gcm.Open(nil, sealed[:12], sealed[12:], name)
 		if err != nil {
 			w.t.Fatalf("batch %d: %v", n, err)
+		}
+		if clear[0] == 2 { // packed
+			if clear, err = s2.Decode(nil, clear[1:]); err != nil {
+				w.t.Fatalf("batch %d: %v", n, err)
+			}
 		}
 		for _, m := range seqOf.FindAllSubmatch(clear, -1) {
 			seq, _ := strconv.Atoi(string(m[2]))

@@ -77,7 +77,7 @@ var owners = map[string]owner{
 	"github.com/expr-lang/expr":             {packages: []string{"shared/rule"}},
 	"github.com/goccy/go-yaml":              {packages: []string{"shared/rule", "shared/config"}},
 	"github.com/hashicorp/go-retryablehttp": {packages: []string{"cloud/internal/notify", "agent"}},
-	"github.com/klauspost/compress":         {packages: []string{"shared/link"}},
+	"github.com/klauspost/compress":         {packages: []string{"shared/link", "agent/internal/outbox"}, tests: []string{"deploy/e2e"}}, // what is sent, and what is kept
 	"github.com/mattn/go-isatty":            {packages: []string{"*/cmd/*", "deploy/demo"}},
 	"github.com/mochi-mqtt/server/v2": {
 		packages: []string{"agent/internal/broker"},

@@ -77,7 +77,8 @@ func (o *Outbox) Append(c Commit) (Position, error) {
 	if at, kept, err := o.resolve(&c); kept || err != nil {
 		return at, err
 	}
-	o.enc = appendFrames(o.enc[:0], c.Frames, c.Wall)
+	o.raw = appendFrames(o.raw[:0], c.Frames, c.Wall)
+	o.enc = packFrames(o.enc[:0], o.raw)
 	o.look(c.Mono)
 	at, err := o.append(&c)
 	if sqlite.Full(err) {

@@ -52,13 +52,14 @@ func BenchmarkAfter(b *testing.B) {
 
 func FuzzFrames(f *testing.F) {
 	f.Add(appendFrames(nil, frames(3), t0))
+	f.Add(packFrames(nil, appendFrames(nil, frames(30), t0)))
 	f.Add([]byte{1, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fs, err := readFrames(b, t0)
 		if err != nil {
 			return
 		}
-		again, err := readFrames(appendFrames(nil, fs, t0), t0)
+		again, err := readFrames(packFrames(nil, appendFrames(nil, fs, t0)), t0)
 		if err != nil || fmt.Sprint(again) != fmt.Sprint(fs) {
 			t.Errorf("%v reads back as %v, %v", fs, again, err)
 		}

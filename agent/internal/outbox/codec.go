@@ -3,6 +3,8 @@ package outbox
 import (
 	"encoding/binary"
 	"errors"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // A batch's frames are one value: frames have no row of their own, because a
@@ -15,7 +17,43 @@ import (
 //	  length of topic, topic,
 //	  received - the one before (zigzag; the first: - the batch's wall),
 //	  length of payload, payload )
-const framesForm = 1
+//
+// Packed, which a batch of vitals is to a third, it is
+//
+//	2, S2 block of what follows the 1
+const (
+	framesForm = 1
+	packedForm = 2
+)
+
+// maxFrames bounds what a batch unpacks to: as many messages as may wait for a
+// failing disk, each as large as the protocol lets it be.
+const maxFrames = 8192 * 16 << 10
+
+// packFrames appends the shorter of a batch's two forms to dst.
+func packFrames(dst, frames []byte) []byte {
+	if packed := s2.Encode(nil, frames[1:]); len(packed) < len(frames)-1 {
+		return append(append(dst, packedForm), packed...)
+	}
+	return append(dst, frames...)
+}
+
+// unpackFrames is the form that begins with 1, of either.
+func unpackFrames(b []byte) ([]byte, error) {
+	if len(b) == 0 || b[0] != packedForm {
+		return b, nil
+	}
+	n, err := s2.DecodedLen(b[1:])
+	if err != nil || n > maxFrames {
+		return nil, errFrames
+	}
+	out := make([]byte, n+1)
+	out[0] = framesForm
+	if _, err := s2.Decode(out[1:], b[1:]); err != nil {
+		return nil, errFrames
+	}
+	return out, nil
+}
 
 // appendFrames appends the form of frames to dst.
 func appendFrames(dst []byte, frames []Frame, wall int64) []byte {
@@ -61,7 +99,8 @@ var errFrames = errors.New("a batch's frames are not in their form")
 
 // readFrames is the inverse of appendFrames. Payloads share b's memory.
 func readFrames(b []byte, wall int64) ([]Frame, error) {
-	if len(b) == 0 || b[0] != framesForm {
+	b, err := unpackFrames(b)
+	if err != nil || len(b) == 0 || b[0] != framesForm {
 		return nil, errFrames
 	}
 	r := reader{b: b[1:]}

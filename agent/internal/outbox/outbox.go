@@ -172,7 +172,8 @@ type Outbox struct {
 	st   statements // owned by the holder of write
 
 	write   sync.Mutex // one transaction at a time; held across I/O
-	enc     []byte     // Append's scratch, under write
+	raw     []byte     // Append's scratch: a batch's frames, under write
+	enc     []byte     // and packed, under write
 	sealed  []byte     // and of a row, under write
 	scrubAt scrubAt    // where the background check goes on; the caller's of Tidy
 	doubt   *doubt     // a commit whose answer was lost, under write

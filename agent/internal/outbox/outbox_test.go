@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,11 +51,15 @@ func records(lane link.Lane, from, n, size int) []Record {
 	return out
 }
 
+// frames are messages that do not pack, as waveforms hardly do.
 func frames(n int) []Frame {
 	var out []Frame
+	noise := rand.NewChaCha8([32]byte{byte(n)})
 	for i := range n {
+		wave := make([]byte, 24)
+		noise.Read(wave)
 		out = append(out, Frame{Topic: fmt.Sprintf("wl/1/relay/s%03d/json", i), Source: []string{"json", "frames"}[i%2],
-			Received: t0 + int64(i), Payload: fmt.Appendf(nil, `{"t":%d,"hr":72}`, t0+int64(i))})
+			Received: t0 + int64(i), Payload: fmt.Appendf(nil, `{"t":%d,"hr":72,"ecg":"%x"}`, t0+int64(i), wave)})
 	}
 	return out
 }
@@ -438,4 +443,33 @@ func TestTidyingThatFailsIsToldAndTriedAgain(t *testing.T) {
 			t.Errorf("told %d times at the start and in two rounds, ended with %v", len(told), err)
 		}
 	})
+}
+
+func TestABatchOfVitalsIsPackedAndOneOfNoiseIsAsItIs(t *testing.T) {
+	var vitals []Frame
+	for i := range 40 {
+		vitals = append(vitals, Frame{Topic: fmt.Sprintf("wl/1/relay%02d/s%03d/json", i/10, i), Source: "json", Received: t0 + int64(i),
+			Payload: fmt.Appendf(nil, `{"t":%d,"boot":1,"seq":%d,"hr":%d,"rr":%d,"spo2":%d,"contact":true}`, t0+int64(i)*7919, 1000+i*31, 60+i, 12+i%9, 90+i%10)})
+	}
+	wave := make([]byte, 2000)
+	rand.NewChaCha8([32]byte{1}).Read(wave)
+	noise := []Frame{{Topic: "x", Source: "s", Received: t0, Payload: wave}}
+	for _, x := range []struct {
+		frames []Frame
+		form   byte
+		most   float64
+	}{{vitals, packedForm, 0.5}, {noise, framesForm, 1}, {nil, framesForm, 1}} {
+		raw := appendFrames(nil, x.frames, t0)
+		packed := packFrames(nil, raw)
+		if packed[0] != x.form || float64(len(packed)) > x.most*float64(len(raw)) {
+			t.Errorf("%d bytes become %d of form %d", len(raw), len(packed), packed[0])
+		}
+		got, err := readFrames(packed, t0)
+		if err != nil || len(got) != len(x.frames) || len(got) > 0 && string(got[len(got)-1].Payload) != string(x.frames[len(got)-1].Payload) {
+			t.Errorf("read back: %d frames, %v", len(got), err)
+		}
+	}
+	if _, err := readFrames([]byte{packedForm, 0xff, 0xff, 0xff, 0xff, 0x7f}, t0); err == nil {
+		t.Error("a batch that claims to be larger than any was read")
+	}
 }
