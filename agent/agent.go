@@ -136,6 +136,7 @@ func (a *agent) run(ctx context.Context, socket net.Listener) error {
 		a.farewell()
 		return err
 	})
+	g.Go(func() error { return a.disk.runAmendments(ctx, a.cfg.Log) })
 	g.Go(func() error { return a.disk.run(ctx, func() int64 { return a.cfg.Clock().Wall }, a.cfg.Log) })
 	g.Go(func() error { a.flash.run(ctx, a.cfg.Log); return nil })
 	g.Go(func() error {

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -21,10 +24,16 @@ func (l *loop) learnOfTime(now ward.Instant) {
 	}
 	if !now.Synchronised {
 		l.corrected = false
-	} else if !l.corrected {
-		anew, err := l.correct(now)
-		if l.corrected = err == nil; anew {
-			l.disk.tellChanged()
+		return
+	}
+	if l.corrected {
+		return
+	}
+	a, err := l.amend(now)
+	if l.corrected = err == nil; a != nil {
+		select {
+		case l.disk.amendments <- a:
+		default: // it is there already
 		}
 	}
 }
@@ -32,24 +41,36 @@ func (l *loop) learnOfTime(now ward.Instant) {
 // errBusy is that the disk takes nothing at present.
 var errBusy = errors.New("the disk takes nothing")
 
-// correct sets right what was stamped in this boot before the time was known, now
-// that it is: open alerts are told with their true onset, and what the cloud does
-// not have yet is shifted. Once that is done there is nothing left to do, so it may
-// be called again: after an error it should be. It reports whether the outbox began
-// a new epoch with that.
-func (l *loop) correct(now ward.Instant) (anew bool, err error) {
+// amendment is that what was stamped in a boot is to be set right: wall less
+// monotonic time is known to be offset.
+type amendment struct {
+	boot   uint64
+	offset int64
+	done   atomic.Bool // the records too
+}
+
+// amend tells open alerts with their true onset, now that the time is known, once;
+// what the cloud does not have yet is the amendment's to set right, which may take
+// long and is not the loop's. nil means that nothing is wrong. After an error it
+// should be called again.
+func (l *loop) amend(now ward.Instant) (*amendment, error) {
 	if l.disk.lacks != nil {
-		return false, l.disk.lacks
+		return nil, l.disk.lacks
 	}
-	if l.answer != nil {
-		return false, errBusy
+	if a := l.amendment; a != nil && a.boot == now.Boot && !a.done.Load() {
+		return a, nil
 	}
-	box := l.disk.box.Load()
-	fix, wrong, err := box.Misdated(now.Boot, now.Wall-now.Mono, clockApart.Microseconds())
+	for _, u := range l.units {
+		u.urgent = true
+	}
+	if l.flush(); len(l.units) > 0 { // what the ward has decided by the wrong time must lie there
+		return nil, errBusy
+	}
+	a := &amendment{boot: now.Boot, offset: now.Wall - now.Mono}
+	fix, wrong, err := l.disk.box.Load().Misdated(a.boot, a.offset, clockApart.Microseconds())
 	if err != nil || !wrong {
-		return false, err
+		return nil, err
 	}
-	l.part(now)
 	l.out.Reset()
 	l.ward.Correct(now, fix, &l.out)
 	u := l.unit(now)
@@ -60,17 +81,36 @@ func (l *loop) correct(now ward.Instant) (anew bool, err error) {
 		u.beds[b] = struct{}{}
 	}
 	u.urgent = true
-	l.flush() // what the ward has decided by the wrong time must lie there
-	if len(l.units) > 0 {
-		return false, errBusy
-	}
-	n, err := box.Correct(now.Boot, now.Wall-now.Mono, clockApart.Microseconds(), corrected)
+	l.amendment = a
+	return a, nil
+}
+
+// amend sets right the records of an amendment, under a new epoch: a second for
+// every 50,000. Commits wait for it, and what they hold is shown meanwhile.
+func (d *disk) amend(a *amendment, log *slog.Logger) error {
+	n, err := d.box.Load().Correct(a.boot, a.offset, clockApart.Microseconds(), corrected)
 	if err != nil {
-		l.log.Error("what was stamped before the time was known could not be corrected as yet", "error", err)
-		return false, err
+		log.Error("what was stamped before the time was known could not be corrected as yet", "error", err)
+		return err
 	}
-	l.log.Info("the time is known: what was stamped before is corrected", "records", n)
-	return true, nil
+	a.done.Store(true)
+	log.Info("the time is known: what was stamped before is corrected", "records", n)
+	return nil
+}
+
+// runAmendments makes those that the loop asks for, until ctx ends.
+func (d *disk) runAmendments(ctx context.Context, log *slog.Logger) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case a := <-d.amendments:
+			for !a.done.Load() && d.amend(a, log) != nil && ctx.Err() == nil {
+				pause(ctx, retryEvery)
+			}
+			d.tellChanged()
+		}
+	}
 }
 
 // corrected is a record with its times set right; the sensors' own times stay.

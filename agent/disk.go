@@ -19,13 +19,14 @@ import (
 // disk is the outbox that is in use. A damaged one is replaced while the agent
 // runs; whoever holds the disk then speaks to the new one.
 type disk struct {
-	dir     string
-	options func() (outbox.Options, error) // with the key, read anew each time
-	max     int64                          // bytes
-	key     string                         // what it is sealed with, in words
-	box     atomic.Pointer[outbox.Outbox]
-	fault   func(point string) error
-	changed chan struct{} // holds one when the outbox was replaced: the link must begin anew
+	dir        string
+	options    func() (outbox.Options, error) // with the key, read anew each time
+	max        int64                          // bytes
+	key        string                         // what it is sealed with, in words
+	box        atomic.Pointer[outbox.Outbox]
+	fault      func(point string) error
+	amendments chan *amendment // holds one
+	changed    chan struct{}   // holds one when the outbox was replaced: the link must begin anew
 
 	gone bool // there was a key at the start and no outbox that it had sealed
 
@@ -60,7 +61,7 @@ func plain(err error) string {
 // openDisk fails only when a newer version of this program wrote what is there.
 func openDisk(c Config) (*disk, error) {
 	source := c.keySource()
-	d := &disk{dir: c.Data, max: int64(c.Outbox.MaxBytes), key: source.what, fault: c.Fault, changed: make(chan struct{}, 1)}
+	d := &disk{dir: c.Data, max: int64(c.Outbox.MaxBytes), key: source.what, fault: c.Fault, amendments: make(chan *amendment, 1), changed: make(chan struct{}, 1)}
 	d.options = func() (outbox.Options, error) {
 		key, err := source.key()
 		if err != nil {

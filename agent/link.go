@@ -179,8 +179,9 @@ func (l *linker) welcomed(ctx context.Context, cloud int64) (anew bool) {
 	if !l.time.known() {
 		return false
 	}
-	err := l.loop.do(ctx, func(now ward.Instant) { anew, _ = l.loop.correct(now) }) // what fails is tried at the next Welcome
-	return err == nil && anew
+	var a *amendment
+	err := l.loop.do(ctx, func(now ward.Instant) { a, _ = l.loop.amend(now) }) // what fails is tried at the next Welcome
+	return err == nil && a != nil && l.disk.amend(a, l.cfg.Log) == nil
 }
 
 // helloWithin is how long a Hello waits for the loop to say which alerts are open.

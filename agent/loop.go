@@ -68,8 +68,9 @@ type loop struct {
 	torn      int64
 	gap       intake.Gap // the last one that was told of
 
-	drift       int64 // of the wall clock from the monotonic one, at the last message
-	corrected   bool  // what was stamped before the machine's clock was set
+	drift       int64      // of the wall clock from the monotonic one, at the last message
+	corrected   bool       // what was stamped before the machine's clock was set
+	amendment   *amendment // the last
 	floorFailed error
 	lastSaved   int64 // Mono of the last checkpoint
 	retryAt     int64 // Mono; 0 = the disk works

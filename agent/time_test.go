@@ -118,6 +118,14 @@ func (b *bench) frames(d time.Duration, hr int) {
 	}
 }
 
+// amended makes an amendment, as the goroutine does whose work it is.
+func (b *bench) amended(x *amendment) {
+	b.t.Helper()
+	if err := b.disk.amend(x, b.a.cfg.Log); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func TestWhatWasDecidedBeforeTheClockWasSetIsToldWithItsTrueTimes(t *testing.T) {
 	for _, by := range []string{"a time server", "the cloud"} {
 		b := start(t, t.TempDir(), Instant{Boot: 1, Mono: 1_000_000, Wall: year1970})
@@ -129,13 +137,18 @@ func TestWhatWasDecidedBeforeTheClockWasSetIsToldWithItsTrueTimes(t *testing.T) 
 		epoch := b.disk.Epoch()
 		if by == "the cloud" {
 			b.a.link.time.told(monday + b.now.Mono)
-			if _, err := b.a.loop.correct(b.a.cfg.Clock()); err != nil {
-				t.Fatal(err)
+			x, err := b.a.loop.amend(b.a.cfg.Clock())
+			if again, _ := b.a.loop.amend(b.a.cfg.Clock()); err != nil || x == nil || again != x {
+				t.Fatalf("%v, then %v, %v: alerts would be shifted twice", x, again, err)
 			}
+			b.amended(x)
 		} else {
 			b.now.Wall, b.now.Synchronised = monday+b.now.Mono, true
 		}
 		b.frames(3*time.Second, 140)
+		if by == "a time server" {
+			b.amended(<-b.disk.amendments)
+		}
 		b.a.loop.unit(b.a.cfg.Clock()).urgent = true
 		b.flush()
 		got := b.inBed("hr-high")

@@ -317,7 +317,7 @@ func TestPromise1And2WhateverHappensToACommitTheWardIsAlertedAndNothingIsLost(t 
 		"an error and nothing kept": {12, 32, failing(BeforeCommit, errDisk), true},
 		"an error but it was kept":  {12, 19, failing(AfterCommit, errDisk), false}, // which the disk says when it is asked
 		"a stall of 5 s":            {13, 20, stall(nil), false},
-		"a stall that ends in an error": {13, 22, func() func(string) error {
+		"a stall that ends in an error": {13, 25, func() func(string) error {
 			first, then := stall(errDisk), failing(BeforeCommit, errDisk)
 			return func(point string) error { return errors.Join(first(point), then(point)) }
 		}(), true},
