@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -256,4 +257,53 @@ func TestAStepOfTheClockWhileTheDiskFailsChangesNoAlert(t *testing.T) {
 			t.Errorf("by %v: after a restart open are %+v", by, got)
 		}
 	}
+}
+
+// TestPromise2AWardIsWatchedForAsLongAsTheDiskTakesNothing has a broker that gives
+// eight messages unacknowledged, and a disk that takes nothing for ten minutes.
+func TestPromise2AWardIsWatchedForAsLongAsTheDiskTakesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, t.TempDir(), 8)
+		n := 0
+		say := func(seconds, hr int) {
+			for range seconds {
+				n++
+				r.give("wl/1/r/S1/json", fmt.Sprintf(`{"t":%d,"boot":1,"seq":%d,"hr":%d,"contact":true}`, time.Now().UnixMicro(), n, hr))
+				r.give("wl/1/r/S2/json", fmt.Sprintf(`{"t":%d,"boot":1,"seq":%d,"hr":72,"contact":true}`, time.Now().UnixMicro(), n))
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+		}
+		say(5, 72)
+		r.hurt(failing(BeforeCommit, errDisk))
+		say(600, 72)
+		for _, bed := range []string{"1", "2"} {
+			if s := r.lamp(bed); strings.Contains(s, "sensor-silent") {
+				t.Errorf("bed %s is not watched: %s", bed, s)
+			}
+		}
+		say(10, 190)
+		if s := r.lamp("1"); !strings.Contains(s, `/hr-extreme-high"`) || !strings.Contains(s, `"durable":false`) {
+			t.Errorf("the lamp is shown %s", s)
+		}
+		r.hurt(nil)
+		say(30, 190)
+		r.mu.Lock()
+		if r.eye != nil {
+			t.Error("it is still looked on beside the session")
+		}
+		r.mu.Unlock()
+		if s := r.lamp("1"); !strings.Contains(s, `/hr-extreme-high"`) || strings.Contains(s, `"durable":false`) {
+			t.Errorf("when it is over the lamp is shown %s", s)
+		}
+		time.Sleep(5 * time.Second)
+		r.end()
+		frames, events := r.held(r.dir)
+		if len(frames) != 2*n || len(r.acked) != 2*n || len(r.queue) > 0 {
+			t.Errorf("%d frames are kept and %d acknowledged of %d; %d were never given", len(frames), len(r.acked), 2*n, len(r.queue))
+		}
+		if want := []string{"hr-extreme-high raised"}; !slices.Equal(events, want) {
+			t.Errorf("the cloud is told %v, want %v", events, want)
+		}
+	})
 }

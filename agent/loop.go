@@ -68,6 +68,7 @@ type loop struct {
 	torn      int64
 	gap       intake.Gap // the last one that was told of
 
+	behind      bool       // the disk took nothing, and what comes by the session is not live again yet
 	drift       int64      // of the wall clock from the monotonic one, at the last message
 	corrected   bool       // what was stamped before the machine's clock was set
 	amendment   *amendment // the last
@@ -102,6 +103,8 @@ func (l *loop) run(ctx context.Context) error {
 			l.answered(err)
 		case <-ready:
 			l.takeMessages(ctx)
+		case m := <-l.in.Glances():
+			l.glance(l.cfg.Clock(), m)
 		case call := <-l.calls:
 			call(l.cfg.Clock())
 		case <-tick.C:
@@ -133,6 +136,34 @@ func (l *loop) takeMessages(ctx context.Context) {
 	for _, m := range batch {
 		l.message(now, m)
 	}
+}
+
+// glance steps a message that was seen beside the session with the broker, while
+// the disk takes nothing. It comes again, and is kept then.
+func (l *loop) glance(now ward.Instant, m *intake.Message) {
+	if l.stepped(now) {
+		l.step(now, ward.Input{Tick: true})
+	}
+	l.in.Decoder().Decode(m, now.Wall, now.Synchronised && !l.ward.Doubts())
+	switch {
+	case m.Reason != "":
+	case m.Class == intake.Relay:
+		l.relay(now, m)
+	case m.Class == intake.Sensor:
+		m.Obs.Received = now.Wall
+		l.step(now, ward.Input{Observation: &m.Obs, Glance: true})
+		if l.dropped() == "" && l.out.Counts[ward.ReasonLate] == 0 {
+			l.watch.frame(m)
+		}
+	}
+}
+
+// look has the ward watched beside the session with the broker for as long as
+// messages are not acknowledged, and until what comes by the session is live again.
+func (l *loop) look() {
+	blind := l.retryAt != 0 || l.stall
+	l.behind = l.behind || blind
+	l.in.Glance(blind || l.behind)
 }
 
 // stepped says whether the wall clock was set since the last message.
@@ -168,6 +199,7 @@ func (l *loop) message(now ward.Instant, m *intake.Message) {
 		l.relayOf[m.Sensor] = m.Relay
 		if l.out.Counts[ward.ReasonLate] == 0 { // a screen's sweep shows now
 			l.watch.frame(m)
+			l.behind = false
 		}
 	case intake.Relay:
 		l.relay(now, m)
@@ -236,6 +268,7 @@ func (l *loop) tick() {
 	l.learn(now)
 	l.takeFacts(now)
 	l.step(now, ward.Input{Tick: true})
+	l.look()
 	l.watch.publish(l.ward, now)
 }
 

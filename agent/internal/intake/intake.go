@@ -128,6 +128,7 @@ type Intake struct {
 	decoder *Decoder
 	filters []string
 	gaps    *gaps
+	glances *glances
 
 	queue chan *Message
 	ready chan struct{} // holds one when the queue has something that was not seen
@@ -153,7 +154,7 @@ func New(c Config) (*Intake, error) {
 		return nil, err
 	}
 	return &Intake{
-		c: c, decoder: d, filters: d.filters(), gaps: newGaps(c),
+		c: c, decoder: d, filters: d.filters(), gaps: newGaps(c), glances: newGlances(),
 		queue: make(chan *Message, c.Queue), ready: make(chan struct{}, 1), again: make(chan struct{}, 1),
 		out: make(chan publication, maxPublications),
 	}, nil

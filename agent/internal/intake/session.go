@@ -49,6 +49,9 @@ func (in *Intake) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	looked := make(chan struct{})
+	go func() { in.glances.run(ctx, in, u); close(looked) }()
+	defer func() { <-looked }()
 	wait, short := firstWait, 0
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -128,7 +131,11 @@ func (in *Intake) session(ctx context.Context, u *url.URL) (up bool, err error) 
 	s := &session{in: in, lost: make(chan error, 1), over: make(chan struct{})}
 	dialing, stop := context.WithCancel(ctx)
 	defer stop()
-	s.client = mqtt.NewClient(s.options(dialing, u))
+	o := s.options(dialing, u)
+	if in.c.WillTopic != "" {
+		o.SetBinaryWill(in.c.WillTopic, in.c.WillPayload, 1, true)
+	}
+	s.client = mqtt.NewClient(o)
 	token := s.client.Connect()
 	if err := await(ctx, token, 2*connectTimeout); err != nil {
 		stop()
@@ -199,9 +206,6 @@ func (s *session) options(ctx context.Context, u *url.URL) *mqtt.ClientOptions {
 		s.wire = newWire(conn, writeTimeout)
 		return s.wire, nil
 	})
-	if c.WillTopic != "" {
-		o.SetBinaryWill(c.WillTopic, c.WillPayload, 1, true)
-	}
 	return o
 }
 

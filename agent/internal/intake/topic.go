@@ -88,6 +88,13 @@ func (d *Decoder) filters() []string {
 	for _, w := range d.wards {
 		out = append(out, responseFilters(w)...)
 	}
+	return append(out, d.sensors()...)
+}
+
+// watched are the filters of what sensors say, and relays of themselves.
+func (d *Decoder) watched() []string { return append(d.sensors(), relayStates) }
+
+func (d *Decoder) sensors() (out []string) {
 	seen := map[string]bool{}
 	for i := range d.sources {
 		if f := d.sources[i].filter(); !seen[f] {

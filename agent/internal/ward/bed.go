@@ -95,7 +95,12 @@ func (w *Ward) observe(o *vital.Observation, t int64, out *Output) {
 		out.count(ReasonUnknownSensor)
 		return
 	}
-	if o.Sequenced && b.repeats.sequenced(o.Boot, o.Seq) || !o.Sequenced && b.repeats.hashed(o.Hash) {
+	if w.glance {
+		if b.repeats.knows(o) {
+			out.count(ReasonRepeat)
+			return
+		}
+	} else if o.Sequenced && b.repeats.sequenced(o.Boot, o.Seq) || !o.Sequenced && b.repeats.hashed(o.Hash) {
 		out.count(ReasonRepeat)
 		return
 	}

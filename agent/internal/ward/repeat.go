@@ -1,6 +1,10 @@
 package ward
 
-import "slices"
+import (
+	"slices"
+
+	"wardline/shared/vital"
+)
 
 // The bounds of repeat detection, for each sensor.
 const (
@@ -59,6 +63,20 @@ func (r *repeats) sequenced(boot, seq uint32) bool {
 		r.boots = slices.Delete(r.boots, 0, 1)
 	}
 	r.boots = append(r.boots, s)
+	return false
+}
+
+// knows reports whether o was taken before, and does not take it.
+func (r *repeats) knows(o *vital.Observation) bool {
+	if !o.Sequenced {
+		return slices.Contains(r.hashes, max(1, o.Hash))
+	}
+	for _, s := range r.boots {
+		if s.boot == o.Boot && o.Seq <= s.high && s.high-o.Seq < seqWindow {
+			word, bit := s.bit(o.Seq)
+			return *word&bit != 0
+		}
+	}
 	return false
 }
 

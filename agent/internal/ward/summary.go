@@ -52,6 +52,9 @@ type sums struct {
 // interval is live, and put out as soon as a newer one begins; older ones are
 // history, but for live ones that are so much older that the clocks were set back.
 func (b *bed) add(w *Ward, r vital.Reading, late, stamped bool, out *Output) {
+	if w.glance {
+		return
+	}
 	start := r.At - r.At%w.every
 	live := &b.sums.Live
 	switch {

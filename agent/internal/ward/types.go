@@ -56,6 +56,10 @@ type Input struct {
 	Disconnected bool         // the broker was lost
 	Fact         *Fact        // something that the shell knows
 
+	// Glance marks an observation that was seen in passing and comes again: the rules
+	// and the screen have it, and nothing else is made of it.
+	Glance bool
+
 	// Replay marks what is taken again after Restore. Its outputs were kept
 	// before the crash; the first input without the mark ends the replay.
 	Replay bool

@@ -43,6 +43,7 @@ type Ward struct {
 	alerts map[alert.ID]*alert.Alert // the open ones
 	last   map[string]alert.ID       // by subject and rule: the newest episode, for Previous
 
+	glance    bool          // the observation that is taken is one seen in passing
 	replaying bool          // Restore was called, and no live input came since
 	loaded    []alert.Alert // the open alerts that Restore was given
 	ackCheck  int64         // wall time up to which ends of acknowledgements were told
@@ -226,7 +227,9 @@ func (w *Ward) Step(now Instant, in Input, out *Output) {
 	}
 	switch {
 	case in.Observation != nil:
+		w.glance = in.Glance
 		w.observe(in.Observation, t, out)
+		w.glance = false
 	case in.Connected:
 		w.connected(t)
 	case in.Disconnected:
