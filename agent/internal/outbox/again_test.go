@@ -213,3 +213,17 @@ func TestACommitWhoseAnswerWasLostIsKeptOnce(t *testing.T) {
 		t.Errorf("%d records are there and %d missing, want 4", got, lost)
 	}
 }
+
+func TestWhatTheCloudHasIsNotSentAnewUnderNewNumbers(t *testing.T) {
+	box := openT(t, t.TempDir(), Options{})
+	appendT(t, box, Commit{Boot: 1, Mono: 1e6, Wall: t0, Records: records(link.Vitals, 0, 3000, 20)})
+	forgetT(t, box, link.Vitals, 2990) // much of it is deleted at once, the rest with the next commit
+	appendT(t, box, Commit{Boot: 1, Mono: 2e6, Wall: t0 + 1e6, Records: records(link.Vitals, 3000, 2, 20)})
+	forgetT(t, box, link.Vitals, 2995)
+	if err := box.Renumber(); err != nil {
+		t.Fatal(err)
+	}
+	if got, lost := taken(t, box, link.Vitals); got != 7 || lost != 0 {
+		t.Errorf("%d summaries are sent anew, %d missing; want the 7 that the cloud does not have", got, lost)
+	}
+}

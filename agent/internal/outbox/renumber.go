@@ -83,6 +83,12 @@ func (o *Outbox) rewrite(c *correction) (int, error) {
 		if _, err := tx.Exec(`UPDATE life SET epoch = $1`, next.epoch[:]); err != nil {
 			return err
 		}
+		for more := true; more; { // what the cloud has is not to reach it under another number
+			var err error
+			if more, err = o.forget(tx, &next, 0); err != nil {
+				return err
+			}
+		}
 		if c != nil {
 			if err := c.readClocks(tx); err != nil {
 				return err

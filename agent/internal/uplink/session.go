@@ -66,9 +66,6 @@ func (r *runner) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.c.Welcomed != nil && r.c.Welcomed(ctx, welcome.Now) {
-		return errAnew
-	}
 	sender, err := link.NewSender(welcome, r.c.Outbox.Lanes(), r.c.Outbox.HashAt)
 	if errors.Is(err, link.ErrDiverged) {
 		if failed := r.c.Outbox.Renumber(); failed != nil {
@@ -99,6 +96,10 @@ func (r *runner) session(ctx context.Context) error {
 	}
 	if behind {
 		r.state.Behind++
+	}
+	// Once what the cloud has is known, or that would be sent anew too.
+	if r.c.Welcomed != nil && r.c.Welcomed(ctx, welcome.Now) {
+		return errAnew
 	}
 	s := &session{runner: r, conn: conn, sender: sender, in: newInbox(), commands: make(chan *linkpb.Command, commandBound), pinged: r.mono()}
 	return s.run(ctx)
