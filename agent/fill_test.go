@@ -3,8 +3,10 @@
 package agent
 
 import (
+	"errors"
 	"flag"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -42,8 +44,11 @@ func TestFill(t *testing.T) {
 	now := Instant{Boot: 1, Mono: 1e6, Wall: end - fillFor.Microseconds(), Synchronised: true}
 	c.Log, c.Clock = slog.New(slog.DiscardHandler), func() Instant { return now }
 	c = c.withDefaults()
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	d, err := openDisk(c)
-	if err != nil {
+	if err = errors.Join(err, d.lacks); err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
