@@ -251,7 +251,9 @@ func (l *loop) episodes(b ward.BedKey) []outbox.Episode {
 	return out
 }
 
-// openOrUntold are the alerts that are open in the ward or on the disk.
+// openOrUntold are the alerts that are open in the ward or on the disk, and those
+// of which something waits for the disk. One whose episode could not be read is
+// none of them: nobody would ever end it, so the cloud must.
 func (l *loop) openOrUntold() []string {
 	ids := map[string]bool{}
 	for _, b := range l.cfg.places() {
@@ -263,8 +265,8 @@ func (l *loop) openOrUntold() []string {
 		}
 	}
 	for _, u := range l.units {
-		for _, e := range u.commit.Episodes { // also of those that end with it
-			ids[e.ID] = true
+		for _, e := range u.events { // also of those that end with it
+			ids[string(e.Alert)] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(ids))

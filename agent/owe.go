@@ -50,6 +50,9 @@ func (l *loop) learnOfDisk(now ward.Instant, d outbox.Stats) {
 	l.torn = d.Torn
 	if s := d.Salvaged; s != nil && s.Done && (l.salvaged == nil || !l.salvaged.Done) {
 		l.log.Info("what could be read of the damaged outbox was taken over", "from", s.From, "records", s.Records, "lost", s.Lost)
+		// An alert that was raised by one of these records and whose episode was lost
+		// is open in the cloud alone: the next Hello does not name it.
+		l.disk.tellChanged()
 	}
 	l.salvaged = d.Salvaged
 	if l.crowded = d.Over; !l.crowded && len(l.held) > 0 {

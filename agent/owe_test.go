@@ -229,6 +229,25 @@ func TestAStartWithADamagedOutboxGoesOnWithTheSameEpisodesAndDelays(t *testing.T
 	}
 }
 
+// An alert whose record was taken over and whose episode was lost is open in the
+// cloud alone. The cloud learns so from a Hello after the record.
+func TestTheLinkBeginsAnewWhenTheRecordsOfADamagedOutboxAreTakenOver(t *testing.T) {
+	b := start(t, t.TempDir(), begin())
+	for i, d := range []outbox.Stats{{}, {Salvaged: &outbox.Salvage{}}, {Salvaged: &outbox.Salvage{Done: true}}, {Salvaged: &outbox.Salvage{Done: true}}} {
+		b.a.loop.learnOfDisk(b.now, d)
+		select {
+		case <-b.disk.changed:
+			if i != 2 {
+				t.Errorf("the link begins anew at %+v", d.Salvaged)
+			}
+		default:
+			if i == 2 {
+				t.Error("the link goes on")
+			}
+		}
+	}
+}
+
 // TestWhatIsToldAgainAtTheFirstTickIsWhatGoesOn: a link may be there before time
 // has passed once, and then what is open has not taken the place of the replay yet.
 func TestWhatIsToldAgainAtTheFirstTickIsWhatGoesOn(t *testing.T) {

@@ -72,7 +72,9 @@ func measureReplay(t testing.TB, ward string, profiled bool) [2]float64 {
 	config := benchAgentConfig(t, s.folder, g.id+".yaml", at(s.brokerPort),
 		fmt.Sprintf("cloud: {url: \"wss://%s/link\"}\n", g.wire.addr())+benchWards(sensorNames(benchBeds)...))
 	g.enrol()
-	copyFile(t, filepath.Join(ward, "outbox.db"), s.path("agent/outbox.db"))
+	for _, name := range []string{"outbox.db", "outbox.key"} {
+		copyFile(t, filepath.Join(ward, name), s.path("agent/"+name))
+	}
 	c := s.signIn(s.account("screen", "viewer", screenWard))
 
 	watch := newAlertWatch()
@@ -91,6 +93,9 @@ func measureReplay(t testing.TB, ward string, profiled bool) [2]float64 {
 	l := newLoad(t, at(s.brokerPort), sensorNames(benchBeds), screen, inHalves)
 	ask := controlClient(s.path("agent/control.sock"))
 	owed := ask.status(t).last()
+	if owed < dayOfRecords {
+		t.Fatalf("the gateway owes %d records, want a day's: more than %d", owed, dayOfRecords)
+	}
 	g.wire.restore()
 	var begin int64
 	until(t, 60*time.Second, "the link", func() error {
@@ -118,6 +123,10 @@ func measureReplay(t testing.TB, ward string, profiled bool) [2]float64 {
 		return [2]float64{rate, q[1]}
 	}
 }
+
+// dayOfRecords is fewer than there are of a day of 40 beds: a summary each a
+// minute of three or more signals.
+const dayOfRecords = 40 * 24 * 60
 
 // replayRate is messages a second of the live load beside the replay.
 const replayRate = 400
