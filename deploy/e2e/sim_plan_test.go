@@ -60,8 +60,13 @@ var plans = []struct {
 	{"cloud went back", cloudWentBack, costs{frames: true}},
 }
 
-// patience is how long a fault waits for the point that it is to happen at.
-const patience = 45 * time.Second
+// patience is how long a fault waits for the point that it is to happen at: a
+// gateway that the cloud has left comes back within half a minute. A node's next
+// fault is later.
+const (
+	patience = 64 * time.Second
+	nodeRest = 65 * time.Second
+)
 
 // crashAt pulls a gateway's plug when it comes by a point.
 func crashAt(point string) func(w *world, gw int) func(w *world) bool {
@@ -344,7 +349,7 @@ func (w *world) plan() (list []*simFault, cost map[int]costs) {
 		if at > simFaults {
 			continue
 		}
-		free[node] = at + 50*time.Second + patience/3
+		free[node] = at + nodeRest
 		list = append(list, &simFault{name: p.name, gw: node, at: at, do: p.make(w, gw)})
 		if node >= 0 {
 			cost[gw] = costs{cost[gw].frames || p.cost.frames, cost[gw].alerts || p.cost.alerts}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -187,31 +188,45 @@ func (n *node) end() {
 	<-ended
 }
 
-// copyFolder copies files as they are, but for sockets and locks.
+// copyFolder copies files as they all are at one instant, but for sockets and
+// locks. A database may be written meanwhile: it is read until two readings agree.
 func copyFolder(t *testing.T, from, to string) {
 	t.Helper()
+	files := readFolder(t, from)
+	for again := readFolder(t, from); !maps.EqualFunc(files, again, bytes.Equal); again = readFolder(t, from) {
+		files = again
+	}
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	files, err := os.ReadDir(from)
+	for name, b := range files {
+		if err := os.WriteFile(filepath.Join(to, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func readFolder(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	list, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range files {
+	files := map[string][]byte{}
+	for _, f := range list {
 		if !f.Type().IsRegular() || strings.HasSuffix(f.Name(), "-shm") {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(from, f.Name()))
+		b, err := os.ReadFile(filepath.Join(dir, f.Name()))
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a temporary file
-		}
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, f.Name()), b, 0o600)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
+		files[f.Name()] = b
 	}
+	return files
 }
 
 func (w *world) runCloud(ctx context.Context, n *node) error {
