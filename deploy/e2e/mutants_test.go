@@ -1,0 +1,31 @@
+package e2e
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// TestEveryMutantStillApplies keeps the faults of mutants/ in step with the code
+// that they are put into; whether the tests find them is for make mutants.
+func TestEveryMutantStillApplies(t *testing.T) {
+	list, err := filepath.Glob("mutants/*.patch")
+	if err != nil || len(list) < 20 {
+		t.Fatalf("%d mutants: %v", len(list), err)
+	}
+	for _, p := range list {
+		out, err := exec.Command("patch", "-p1", "--dry-run", "--force", "--directory", "../..", "--input", absolute(t, p)).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s has to be made anew: %v\n%s", p, err, out)
+		}
+	}
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
+}
