@@ -18,7 +18,7 @@ for m in "${mutants[@]}"; do
 	patch=$copy/deploy/e2e/mutants/$m.patch
 	why=$(sed -n '1s/^# //p' "$patch")
 	read -ra tests <<<"$(sed -n '2s/^# tests: //p' "$patch")"
-	(cd "$copy" && patch -p1 --quiet <"$patch") || { echo "cannot apply $m: the code has changed, make it anew" >&2; exit 1; }
+	(cd "$copy" && git apply "$patch") || { echo "cannot apply $m: the code has changed, make it anew" >&2; exit 1; }
 	if ! (cd "$copy" && go build ./... 2>"$copy.log"); then
 		echo "cannot build with $m:" >&2
 		cat "$copy.log" >&2
@@ -30,7 +30,7 @@ for m in "${mutants[@]}"; do
 	else
 		echo "killed    $m: $(grep -m1 -oE -- '--- FAIL: [A-Za-z0-9_/]+' "$copy.log" | sed 's/--- FAIL: //' || echo 'by a panic or the clock')"
 	fi
-	(cd "$copy" && patch -p1 --quiet -R <"$patch")
+	(cd "$copy" && git apply -R "$patch")
 done
 rm -f "$copy.log"
 echo "${#mutants[@]} mutants, ${#survived[@]} survived: ${survived[*]:-none}"
