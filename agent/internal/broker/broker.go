@@ -28,6 +28,7 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // Config says who may connect and where.
@@ -93,7 +94,7 @@ func Run(ctx context.Context, c Config) error {
 			return errors.Join(fmt.Errorf("broker: %w", err), l.Close())
 		}
 	}
-	if err := s.AddListener(listeners.NewNet("tcp", l)); err != nil {
+	if err := s.AddListener(&listener{Net: listeners.NewNet("tcp", l), server: s}); err != nil {
 		return errors.Join(fmt.Errorf("broker: %w", err), l.Close())
 	}
 	if err := s.Serve(); err != nil {
@@ -104,6 +105,26 @@ func Run(ctx context.Context, c Config) error {
 	}
 	<-ctx.Done()
 	return s.Close() // waits for its clients' goroutines
+}
+
+// listener disconnects its clients itself when it closes. The library's own way (v2.7.9)
+// takes the read lock of its clients twice over, and stops for ever if a client leaves
+// between the two.
+type listener struct {
+	*listeners.Net
+	server *mqtt.Server
+}
+
+// Close disconnects the listener's clients and accepts no more; the library's function
+// for that is not called.
+func (l *listener) Close(listeners.CloseFn) {
+	l.Net.Close(func(id string) {
+		for _, c := range l.server.Clients.GetAll() {
+			if c.Net.Listener == id && !c.Closed() {
+				_ = l.server.DisconnectClient(c, packets.ErrServerShuttingDown)
+			}
+		}
+	})
 }
 
 // Check says what Run would refuse, but for an address that is in use.

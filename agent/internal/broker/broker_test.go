@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	mqtt "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -349,6 +351,29 @@ func TestWhatCannotBeServedIsSaidAtOnce(t *testing.T) {
 		if err := Run(t.Context(), c.config); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %v, want %q", c.config.Listen, err, c.says)
 		}
+	}
+}
+
+// The library's way to disconnect all clients can stop for ever when one leaves by itself.
+func TestClientsAreDisconnectedAtTheEndWithoutTheLibrarysWay(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := mqtt.New(&mqtt.Options{Capabilities: capabilities(Config{}), Logger: quiet(slog.Default())})
+	own := &listener{Net: listeners.NewNet("tcp", l), server: s}
+	if err := errors.Join(s.AddHook(&guard{}, nil), s.AddListener(own), s.Serve()); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, code := connect(t, l.Addr().String(), "relay", "", "")
+	if c == nil || code != 0 {
+		t.Fatalf("connect: %v, code %d", c, code)
+	}
+	own.Close(func(string) { t.Error("the clients were left to the library") })
+	c.want(packets.Disconnect)
+	if pk, err := c.read(); !errors.Is(err, io.EOF) {
+		t.Errorf("got a packet of type %d (%v), want the end of the connection", pk.FixedHeader.Type, err)
 	}
 }
 
