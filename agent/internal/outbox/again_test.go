@@ -89,8 +89,8 @@ func TestARecordThatTheMediumChangedIsDeclaredAndTheRestGoesOn(t *testing.T) {
 	alertsAt(t, box, 0, 5)
 	appendT(t, box, Commit{Mono: 9e6, Wall: t0, Frames: frames(2), Records: records(link.Vitals, 0, 5, 20)})
 	for _, q := range []string{
-		`UPDATE record SET payload = CAST(substr(payload, 1, length(payload) - 1) || x'55' AS BLOB) WHERE seq = 3`,
-		`UPDATE batch SET frames = CAST(substr(frames, 1, length(frames) - 1) || x'55' AS BLOB) WHERE n = 6`,
+		`UPDATE record SET payload = CAST(substr(payload, 1, length(payload) - 1) || CASE substr(payload, -1) WHEN x'55' THEN x'aa' ELSE x'55' END AS BLOB) WHERE seq = 3`,
+		`UPDATE batch SET frames = CAST(substr(frames, 1, length(frames) - 1) || CASE substr(frames, -1) WHEN x'55' THEN x'aa' ELSE x'55' END AS BLOB) WHERE n = 6`,
 	} {
 		if _, err := box.db.Write.Exec(q); err != nil {
 			t.Fatal(err)
