@@ -375,9 +375,11 @@ func TestAGatewayIsRevokedWithItsAuditRowOrNotAtAll(t *testing.T) {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.AddCookie(&http.Cookie{Name: cookieName, Value: a.token})
-	if res, err := w.Client().Do(r); err == nil {
+	if res, err := w.Client().Do(r); err == nil { // the answer to one who hangs up may still get there
 		res.Body.Close()
-		t.Errorf("answered %s", res.Status)
+		if res.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("answered %s", res.Status)
+		}
 	}
 	<-ended
 	const row = "administrator|revoke gateway|gw-7w||done|stolen"
