@@ -440,7 +440,7 @@ func TestPromise10WhatWasKeptAndCannotBeReadKeepsNobodyUnwatched(t *testing.T) {
 			spoil(t, dir, statement)
 			for range 2 {
 				next := start(t, dir, Instant{Boot: 2, Mono: 5_000_000, Wall: b.now.Wall + 1e6, Synchronised: true})
-				if lost := name == "an episode"; lost && slices.Contains(next.a.loop.openOrUntold(), was) {
+				if name == "an episode" && slices.Contains(next.a.loop.openOrUntold(), was) {
 					t.Error("the alert whose episode is lost is named to the cloud as open: nobody will ever end it")
 				}
 				next.pass(12*time.Second, "S1", 190)

@@ -14,19 +14,10 @@ func TestEveryMutantStillApplies(t *testing.T) {
 		t.Fatalf("%d mutants: %v", len(list), err)
 	}
 	for _, p := range list {
-		check := exec.Command("git", "apply", "--check", absolute(t, p))
+		check := exec.Command("git", "apply", "--check", "deploy/e2e/"+p)
 		check.Dir = "../.."
 		if out, err := check.CombinedOutput(); err != nil {
 			t.Errorf("%s has to be made anew: %v\n%s", p, err, out)
 		}
 	}
-}
-
-func absolute(t *testing.T, path string) string {
-	t.Helper()
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return abs
 }
